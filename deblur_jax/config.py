@@ -1,0 +1,227 @@
+"""Every config key with its default; loading, saving and comparing configs."""
+
+import importlib.metadata
+import importlib.util
+import json
+import pathlib
+import platform
+import subprocess
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from deblur_jax import files
+from deblur_jax.types import InputError
+
+FILE = 'config.json'
+PACKAGES = ('deblur-jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
+
+
+def base_config() -> ConfigDict:
+  """Returns the defaults; files in configs/ change what they need."""
+  config = ConfigDict()
+  config.family = 'cnn'  # deblur_jax/families/NAME.py
+  config.steps = 200_000  # training steps
+  config.seed = 0
+  config.dtype = 'float32'  # compute dtype; parameters stay float32
+  config.loss = 'charbonnier'  # cnn: charbonnier, psnr, l1 or mse
+  config.data = _data()
+  config.model = _model()
+  config.optim = _optim()
+
+  config.ema = ConfigDict()
+  config.ema.decay = 0.0  # average of the weights; 0 = off
+
+  config.checkpoint = ConfigDict()
+  config.checkpoint.every_steps = 2_000
+  config.checkpoint.keep = 2  # newest ones kept
+
+  config.eval = ConfigDict()
+  config.eval.every_steps = 2_000  # validation during training
+  config.eval.seed = 0  # of test blur and sampling: one for all models
+  config.eval.images = 32  # validation pictures used during training
+  config.eval.megapixels = 1.0  # pictures of one shape restored together
+  config.eval.blurs = 1  # synthetic blurs per test photograph
+
+  config.log = ConfigDict()
+  config.log.every_steps = 50
+  return config
+
+
+def _data() -> ConfigDict:
+  data = ConfigDict()
+  data.name = 'photos'  # deblur_jax/data/builders/NAME.py
+  data.manual_dir = ''  # where the files are; '' = $DEBLUR_DATA, ~/deblur_data
+  data.subset = ''  # part of a collection, by the builder's names
+  data.pairs = 'synthetic'  # synthetic: blur the sharp ones; real: as found
+  data.skip_bad = False  # go on without unreadable files, naming them
+  data.crop = 256  # px, side of a training crop
+  data.batch_size = 32  # over all devices and processes
+  data.blur = ConfigDict()  # of synthetic pairs; see ops/blur.py
+  data.blur.kinds = ('gaussian',)  # gaussian, defocus, motion, linear
+  data.blur.sharp = 0.0  # share of the images left unblurred
+  data.blur.sigma = (0.5, 5.0)  # px, Gaussian
+  data.blur.anisotropy = 1.0  # smallest minor/major ratio; 1 = round only
+  data.blur.radius = (1.0, 10.0)  # px, defocus
+  data.blur.length = (5.0, 41.0)  # px, extent of camera paths and lines
+  data.blur.noise = (0.0, 0.02)  # share of full scale
+  data.blur.highlights = (0.25, 1.75)  # excess of clipped ones, linear light
+  data.blur.highlight_probability = 0.0
+  data.blur.jpeg = (60.0, 95.0)  # quality
+  data.blur.jpeg_probability = 0.0
+  return data
+
+
+def _model() -> ConfigDict:
+  model = ConfigDict()
+  model.name = 'nafnet'  # deblur_jax/models/NAME.py
+  model.nafnet = ConfigDict()
+  model.nafnet.width = 32
+  model.nafnet.encoder = (1, 1, 1, 28)  # blocks per level
+  model.nafnet.middle = 1
+  model.nafnet.decoder = (1, 1, 1, 1)
+  model.encoder_decoder = ConfigDict()
+  model.encoder_decoder.channels = (64, 128, 256, 128, 64)
+  return model
+
+
+def _optim() -> ConfigDict:
+  optim = ConfigDict()
+  optim.learning_rate = 1e-3  # peak
+  optim.final_learning_rate = 1e-7  # end of the cosine
+  optim.warmup_steps = 0
+  optim.b1 = 0.9
+  optim.b2 = 0.9
+  optim.weight_decay = 1e-3
+  optim.clip = 1.0  # global norm of the gradient
+  return optim
+
+
+def load_file(spec: str) -> ConfigDict:
+  """Reads 'configs/FILE.py' or 'configs/FILE.py:ARGUMENT', locked.
+
+  Raises:
+    InputError: there is no such file, or it refuses the argument.
+  """
+  path, _, argument = spec.partition(':')
+  if not pathlib.Path(path).is_file():
+    raise InputError(f'{path}: no such config file; see configs/')
+  module_spec = importlib.util.spec_from_file_location('config_file', path)
+  module = importlib.util.module_from_spec(module_spec)
+  module_spec.loader.exec_module(module)
+  config = module.get_config(argument) if argument else module.get_config()
+  return config.lock()
+
+
+def default_workdir(spec: str) -> pathlib.Path:
+  """Returns runs/F_D or runs/F_D_ARGUMENT for configs/F_D.py[:ARGUMENT]."""
+  return pathlib.Path('runs') / short_name(spec).replace(':', '_')
+
+
+def short_name(spec: str) -> str:
+  """Returns F_D or F_D:ARGUMENT for configs/F_D.py[:ARGUMENT]."""
+  path, _, argument = spec.partition(':')
+  name = pathlib.Path(path).stem
+  return f'{name}:{argument}' if argument else name
+
+
+def is_small(argument: str) -> bool:
+  """Returns whether a config file's argument asks for the small form.
+
+  Raises:
+    InputError: the argument is neither '' nor 'small'.
+  """
+  if argument not in ('', 'small'):
+    raise InputError(f'config argument {argument!r}: use :small or none')
+  return argument == 'small'
+
+
+def save(config: ConfigDict, workdir: pathlib.Path, name: str) -> None:
+  """Writes workdir/config.json: name, config, package versions, git commit."""
+  record = {
+    'name': name,
+    'config': json.loads(config.to_json()),
+    'versions': {
+      'python': platform.python_version(),
+      **{name: importlib.metadata.version(name) for name in PACKAGES},
+    },
+    'git_commit': _git_commit(),
+  }
+  target = workdir / FILE
+  files.write_text(target, json.dumps(record, indent=2) + '\n')
+
+
+def load(workdir: pathlib.Path) -> ConfigDict:
+  """Reads the config that a workdir was made with, over today's defaults.
+
+  Raises:
+    InputError: the workdir is missing, or holds no readable config.json.
+  """
+  path = workdir / FILE
+  if not path.is_file():
+    hint = 'train it first: python -m deblur_jax.main --config=... --workdir='
+    raise InputError(f'{workdir}: not a workdir (no {FILE}); {hint}{workdir}')
+  try:
+    stored = json.loads(path.read_text())['config']
+    config = base_config()
+    config.update(_tuples(stored))
+  except (ValueError, KeyError, TypeError) as error:
+    raise InputError(f'{path}: cannot be read as a config ({error})') from None
+  return config.lock()
+
+
+def load_name(workdir: pathlib.Path) -> str:
+  """Returns what the config of a workdir is called."""
+  return json.loads((workdir / FILE).read_text())['name']
+
+
+def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
+  """Returns 'key: old -> new' for every key that differs."""
+  before, after = flatten(old), flatten(new)
+  keys = sorted(before.keys() | after.keys())
+  return [
+    f'{key}: {before.get(key)} -> {after.get(key)}'
+    for key in keys
+    if before.get(key) != after.get(key)
+  ]
+
+
+def flatten(config: ConfigDict) -> dict[str, Any]:
+  """Returns {'data.crop': 64, ...}: one entry a leaf, sequences as lists."""
+  flat = {}
+  for key, value in json.loads(config.to_json()).items():
+    _flatten_into(flat, key, value)
+  return flat
+
+
+def _flatten_into(flat: dict[str, Any], key: str, value: Any) -> None:
+  if not isinstance(value, dict):
+    flat[key] = value
+    return
+  for name, child in value.items():
+    _flatten_into(flat, f'{key}.{name}', child)
+
+
+def _tuples(value: Any) -> Any:
+  """JSON has lists only; configs hold tuples, which modules can hash."""
+  if isinstance(value, dict):
+    return {key: _tuples(child) for key, child in value.items()}
+  if isinstance(value, list):
+    return tuple(_tuples(child) for child in value)
+  return value
+
+
+def _git_commit() -> str:
+  """The commit of the code that runs; '' outside a git checkout."""
+  here = pathlib.Path(__file__).parent
+  try:
+    done = subprocess.run(
+      ['git', 'rev-parse', 'HEAD'],
+      cwd=here,
+      capture_output=True,
+      text=True,
+      check=True,
+    )
+  except (OSError, subprocess.CalledProcessError):
+    return ''
+  return done.stdout.strip()

@@ -1,0 +1,1 @@
+"""Pictures from disk to batches: numpy on the host, never jax.numpy."""

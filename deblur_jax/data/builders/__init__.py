@@ -1,0 +1,1 @@
+"""TensorFlow Datasets builders, one file a data set."""

@@ -1,0 +1,117 @@
+"""A folder of one's own: blur/sharp pairs, or sharp photographs.
+
+PATH/{train,val,test}/ are honoured when present, else pictures are split
+80/10/10 by a stable hash of their names. In each place, blur/ and sharp/ hold
+pairs of one name (the extension may differ); without them, all pictures below
+are sharp photographs.
+"""
+
+import pathlib
+
+from deblur_jax.data import pictures
+from deblur_jax.data.builders import base
+from deblur_jax.types import InputError
+
+LISTED = 5
+
+
+class Builder(base.PairBuilder):
+  """Pairs or photographs below `config.data.manual_dir`."""
+
+  name = 'folder'
+
+  @staticmethod
+  def find_pairs(data) -> base.Splits:
+    """Returns the pairs of each split; see `PairBuilder`."""
+    root = pathlib.Path(data.manual_dir or '.').expanduser()
+    real = data.pairs == 'real'
+    if not root.is_dir():
+      raise InputError(f'{root}: no such folder (config.data.manual_dir)')
+    present = [split for split in base.SPLITS if (root / split).is_dir()]
+    if present:
+      splits = {s: find(root / s, real, f'{s}/') for s in present}
+    else:
+      splits = _split(find(root, real))
+    return _with_val(splits, root)
+
+
+def find(folder: pathlib.Path, real: bool, prefix: str = '') -> list[base.Pair]:
+  """Returns the pairs (real) or the sharp pictures right below `folder`.
+
+  Raises:
+    InputError: there is no picture, or blur/ and sharp/ do not match.
+  """
+  sides = folder / 'blur', folder / 'sharp'
+  if real:
+    return match(*sides, prefix)
+  source = sides[1] if sides[1].is_dir() else folder
+  found = {prefix + name: path for name, path in _by_name(source).items()}
+  if not found:
+    raise InputError(f'{source}: no pictures in this folder')
+  return [base.Pair(name, path) for name, path in found.items()]
+
+
+def match(
+  blur: pathlib.Path, sharp: pathlib.Path, prefix: str = ''
+) -> list[base.Pair]:
+  """Pairs the pictures of two folders by name, whatever their extensions.
+
+  Raises:
+    InputError: a folder is missing or empty, or names have no partner.
+  """
+  for side in (blur, sharp):
+    if not side.is_dir():
+      raise InputError(
+        f'{side}: no such folder; pairs lie in blur/ and sharp/ with one name'
+      )
+  blurred, sharps = _by_name(blur), _by_name(sharp)
+  for side, found in ((blur, blurred), (sharp, sharps)):
+    if not found:
+      raise InputError(f'{side}: no pictures in this folder')
+  lonely = sorted(blurred.keys() ^ sharps.keys())
+  if lonely:
+    raise InputError(
+      f'{blur.parent}: no partner in blur/ or sharp/ for {_listed(lonely)}'
+    )
+  return [
+    base.Pair(prefix + name, sharps[name], blurred[name])
+    for name in sorted(blurred)
+  ]
+
+
+def _by_name(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+  """Maps 'sub/name' without extension to its file."""
+  found: dict[str, pathlib.Path] = {}
+  for path in pictures.list_pictures(folder):
+    name = path.relative_to(folder).with_suffix('').as_posix()
+    if name in found:
+      raise InputError(f'{path} and {found[name].name} have one name: keep one')
+    found[name] = path
+  return found
+
+
+def _listed(names: list[str]) -> str:
+  more = f' and {len(names) - LISTED} more' if len(names) > LISTED else ''
+  return ', '.join(names[:LISTED]) + more
+
+
+def _split(pairs: list[base.Pair]) -> base.Splits:
+  by_name = {pair.name: pair for pair in pairs}
+  names = base.split_names(list(by_name))
+  return {s: [by_name[name] for name in names[s]] for s in base.SPLITS}
+
+
+def _with_val(splits: base.Splits, root: pathlib.Path) -> base.Splits:
+  """Takes a tenth of train as val where there is none."""
+  if 'train' not in splits or 'val' in splits:
+    return splits
+  train = {pair.name: pair for pair in splits['train']}
+  if len(train) < 2:
+    raise InputError(f'{root}/train: one picture cannot make train and val')
+  ranked = base.hash_rank(train)
+  part = max(1, len(ranked) // 10)
+  return {
+    **splits,
+    'val': [train[name] for name in sorted(ranked[:part])],
+    'train': [train[name] for name in sorted(ranked[part:])],
+  }

@@ -1,0 +1,56 @@
+"""Picture files to arrays: RGB, 8 bits, upright."""
+
+import pathlib
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from deblur_jax.types import InputError
+
+EXTENSIONS = frozenset(
+  ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+)
+
+
+def list_pictures(folder: pathlib.Path) -> list[pathlib.Path]:
+  """Returns the picture files below `folder`, sorted by relative name."""
+  files = (path for path in folder.rglob('*') if path.is_file())
+  pictures = [path for path in files if path.suffix.lower() in EXTENSIONS]
+  return sorted(pictures, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def read_rgb(path: pathlib.Path) -> np.ndarray:
+  """Reads one picture as u8[H,W,3], turned upright by its EXIF orientation.
+
+  Raises:
+    InputError: the file is missing, truncated or not a picture.
+  """
+  return to_rgb(open_upright(path))
+
+
+def open_upright(path: pathlib.Path) -> Image.Image:
+  """Reads the first frame of a picture, turned by its EXIF orientation.
+
+  Raises:
+    InputError: the file is missing, truncated or not a picture.
+  """
+  try:
+    with Image.open(path) as image:
+      return ImageOps.exif_transpose(image)
+  except FileNotFoundError:
+    raise InputError(f'{path}: no such file') from None
+  except UnidentifiedImageError:
+    raise InputError(f'{path}: not a picture that can be read') from None
+  except (OSError, SyntaxError, ValueError) as error:
+    # Pillow raises SyntaxError on some broken PNG and TIFF headers.
+    reason = str(error) or 'unreadable'
+    raise InputError(f'{path}: broken picture ({reason})') from None
+
+
+def to_rgb(image: Image.Image) -> np.ndarray:
+  """Converts any mode to u8[H,W,3]; transparency is dropped."""
+  if image.mode.startswith('I') or image.mode == 'F':
+    # Pillow's own conversion of 16-bit grey clips at 255 instead of scaling.
+    grey = np.asarray(image, np.float64) / 257
+    image = Image.fromarray(np.clip(grey + 0.5, 0, 255).astype(np.uint8))
+  return np.asarray(image.convert('RGB'))

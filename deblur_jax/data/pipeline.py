@@ -1,0 +1,174 @@
+"""Examples to batches with grain: crops, turns, order, and whole pictures.
+
+The order of training data is a pure function of (seed, step): any process, of
+any number of processes, can start at any step and sees its part of the very
+same global batches.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Iterator
+
+import grain
+import numpy as np
+
+from deblur_jax.data import sources
+from deblur_jax.types import InputError
+
+NumpyBatch = dict[str, np.ndarray]
+"""sharp (and blur) u8[B,H,W,3], id i32[B], mask bool[B]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+  """Which of `count` processes this is; it loads contiguous slots."""
+
+  index: int = 0
+  count: int = 1
+
+
+def train_batches(
+  source: sources.Examples,
+  data,
+  seed: int,
+  start: int = 0,
+  shard: Shard = Shard(),
+  margin: int = 0,
+) -> Iterator[NumpyBatch]:
+  """Yields this process's part of the global batches from step `start` on.
+
+  Pictures are u8[b,S,S,3] with S = crop + 2 margin; the margin gives synthetic
+  blur real surroundings and is cut off after blurring.
+
+  Raises:
+    InputError: the batch cannot be shared out evenly.
+  """
+  local, rest = divmod(data.batch_size, shard.count)
+  if rest or not local:
+    raise InputError(
+      f'config.data.batch_size={data.batch_size} cannot be shared by '
+      f'{shard.count} processes: use a multiple'
+    )
+  side = data.crop + 2 * margin
+  dataset = (
+    grain.MapDataset.source(source)
+    .seed(seed)
+    .shuffle()
+    .repeat()
+    .random_map(lambda example, rng: augment(example, side, rng))
+    .batch(local)
+  )
+  first = start * shard.count + shard.index
+  read = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4 * local)
+  yield from dataset[first :: shard.count].to_iter_dataset(read)
+
+
+def augment(
+  example: sources.Example, side: int, rng: np.random.Generator
+) -> NumpyBatch:
+  """Cuts one random square, turned and mirrored at random; both sides alike.
+
+  Returns sharp (and blur) u8[side,side,3], id and mask without a batch axis.
+  """
+  height, width = example['sharp'].shape[:2]
+  top = rng.integers(max(height - side, 0) + 1)
+  left = rng.integers(max(width - side, 0) + 1)
+  turns, mirrored = rng.integers(4), rng.integers(2)
+
+  def change(image: np.ndarray) -> np.ndarray:
+    square = pad(image[top : top + side, left : left + side], side, side)
+    turned = np.rot90(square, turns)
+    return np.ascontiguousarray(turned[:, ::-1] if mirrored else turned)
+
+  return _row(example, example['name'], change)
+
+
+def pad(image: np.ndarray, height: int, width: int) -> np.ndarray:
+  """Mirrors u8[H,W,3] beyond its bottom and right up to height x width."""
+  below = max(height - image.shape[0], 0)
+  beside = max(width - image.shape[1], 0)
+  if not below and not beside:
+    return image
+  return np.pad(image, ((0, below), (0, beside), (0, 0)), 'symmetric')
+
+
+def centre_batch(
+  source: sources.Examples, side: int, count: int, multiple: int
+) -> NumpyBatch:
+  """Returns the central squares of up to `count` pictures: one shape.
+
+  They are spread evenly over the split; rows are filled up to a multiple.
+  """
+  picks = np.linspace(0, len(source) - 1, min(count, len(source)))
+  examples = []
+  for index in np.unique(picks.round().astype(int)):
+    example = source[int(index)]
+    height, width = example['sharp'].shape[:2]
+    top, left = max(height - side, 0) // 2, max(width - side, 0) // 2
+
+    def centre(image, top=top, left=left):
+      return pad(image[top : top + side, left : left + side], side, side)
+
+    examples.append(_row(example, example['name'], centre))
+  return fill(examples, -(-len(examples) // multiple) * multiple)
+
+
+def whole_batches(
+  source: sources.Examples, megapixels: float, repeats: int, multiple: int
+) -> Iterator[tuple[list[str], NumpyBatch]]:
+  """Yields (names, batch) of whole pictures, grouped by exact shape.
+
+  A batch holds up to `megapixels`, and a multiple of `multiple` rows (the
+  devices that share it); the mask is False on filled-up rows, which have no
+  name. Every picture comes `repeats` times: a photograph under several
+  synthetic blurs.
+  """
+  waiting = collections.defaultdict(list)
+  complete = {}
+  for example in source:
+    shape = example['sharp'].shape
+    fitting = int(1e6 * megapixels / (shape[0] * shape[1]))
+    rows = max(fitting // multiple, 1) * multiple
+    for name in variants(example['name'], repeats):
+      waiting[shape].append((name, _row(example, name)))
+      if len(waiting[shape]) == rows:
+        yield _collect(waiting.pop(shape), rows)
+        complete[shape] = rows
+  for shape, queue in waiting.items():
+    # Another batch size would be compiled anew.
+    rows = complete.get(shape, -(-len(queue) // multiple) * multiple)
+    yield _collect(queue, rows)
+
+
+def variants(name: str, repeats: int) -> list[str]:
+  """Returns the names of a picture under `repeats` synthetic blurs."""
+  return [f'{name}@{i}' for i in range(repeats)] if repeats > 1 else [name]
+
+
+def photograph(name: str) -> str:
+  """Returns the picture's name that a variant's name was made from."""
+  return name.partition('@')[0]
+
+
+def stack(examples: list[NumpyBatch]) -> NumpyBatch:
+  """Stacks examples of one shape along a new batch axis."""
+  return {key: np.stack([e[key] for e in examples]) for key in examples[0]}
+
+
+def fill(examples: list[NumpyBatch], rows: int) -> NumpyBatch:
+  """Stacks examples and repeats of the last one, masked, to so many rows."""
+  filler = {**examples[-1], 'mask': np.asarray(False)}
+  return stack(examples + [filler] * (rows - len(examples)))
+
+
+def _collect(
+  queue: list[tuple[str, NumpyBatch]], rows: int
+) -> tuple[list[str], NumpyBatch]:
+  return [name for name, _ in queue], fill([row for _, row in queue], rows)
+
+
+def _row(example: sources.Example, name: str, change=np.asarray) -> NumpyBatch:
+  """A row of a batch: both sides changed alike, and the name's id."""
+  sides = {s: change(example[s]) for s in ('blur', 'sharp') if s in example}
+  number = np.asarray(sources.example_id(name), np.int32)
+  return {**sides, 'id': number, 'mask': np.asarray(True)}

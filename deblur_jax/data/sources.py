@@ -1,0 +1,123 @@
+"""From a config.data to random access to the examples of one split."""
+
+import dataclasses
+import importlib
+import io
+import pathlib
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from deblur_jax.data.builders import base, folder
+from deblur_jax.types import InputError
+
+Example = dict[str, Any]
+"""name str; sharp and, for real pairs, blur u8[H,W,3]."""
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Examples(Sequence[Example]):
+  """Examples by index.
+
+  Attributes:
+    read: index -> example.
+    size: how many there are.
+    real: whether each brings its own blurred side.
+  """
+
+  read: Callable[[int], Example]
+  size: int
+  real: bool
+
+  def __len__(self) -> int:
+    return self.size
+
+  def __getitem__(self, index: int) -> Example:
+    if not 0 <= index < self.size:
+      raise IndexError(index)
+    return self.read(index)
+
+
+def load_builder(data) -> tfds.core.DatasetBuilder:
+  """Finds the pairs of a config.data and prepares them if they changed.
+
+  Raises:
+    InputError: unknown name, no files, or a broken or unmatched file.
+  """
+  module = f'deblur_jax.data.builders.{data.name}'
+  try:
+    builder_class = importlib.import_module(module).Builder
+  except ModuleNotFoundError:
+    raise InputError(
+      f'config.data.name={data.name}: no such data set in data/builders/'
+    ) from None
+  splits = builder_class.find_pairs(data)
+  mark = base.fingerprint(splits, (data.pairs, data.skip_bad))
+  builder_config = base.PairsConfig(
+    name=mark,
+    version=builder_class.VERSION,
+    splits=splits,
+    skip_bad=data.skip_bad,
+  )
+  tfds.disable_progress_bar()  # ours counts pictures, not shards
+  builder = builder_class(config=builder_config, file_format='array_record')
+  builder.download_and_prepare(file_format='array_record')
+  return builder
+
+
+def open_split(data, split: str) -> Examples:
+  """Returns the examples of one split, preparing the data set if need be.
+
+  Raises:
+    InputError: as `load_builder`, or the data set has no such split.
+  """
+  builder = load_builder(data)
+  if split not in builder.info.splits:
+    have = ', '.join(sorted(builder.info.splits))
+    raise InputError(f'{data.name}: no {split} split here (found: {have})')
+  skip = tfds.decode.SkipDecoding()
+  sides = [s for s in ('blur', 'sharp') if s in builder.info.features]
+  records = builder.as_data_source(
+    split=split, decoders=dict.fromkeys(sides, skip)
+  )
+  if not len(records):
+    raise InputError(f'{data.name}: the {split} split is empty')
+
+  def read(index: int) -> Example:
+    record = records[index]
+    decoded = {side: _decode(record[side]) for side in sides}
+    return {'name': record['name'].decode(), **decoded}
+
+  return Examples(read, len(records), 'blur' in sides)
+
+
+def open_folder(path: pathlib.Path) -> Examples:
+  """Returns all pairs of PATH/{blur,sharp}, or all sharp pictures of PATH.
+
+  They are read straight from their files.
+
+  Raises:
+    InputError: no such folder, no pictures, or sides that do not match.
+  """
+  if not path.is_dir():
+    raise InputError(f'{path}: no such folder')
+  real = (path / 'blur').is_dir()
+  pairs = folder.find(path, real)
+
+  def read(index: int) -> Example:
+    return {'name': pairs[index].name, **base.read_pair(pairs[index])}
+
+  return Examples(read, len(pairs), real)
+
+
+def example_id(name: str) -> int:
+  """Returns the id that keys an example's randomness in evaluation."""
+  return zlib.crc32(name.encode()) & 0x7FFFFFFF
+
+
+def _decode(encoded: bytes) -> np.ndarray:
+  return np.asarray(Image.open(io.BytesIO(encoded)))

@@ -1,0 +1,36 @@
+"""Whole files or none: written under a temporary name, then renamed."""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Iterator
+
+from deblur_jax.types import InputError
+
+
+@contextlib.contextmanager
+def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Yields a temporary path beside `path` that takes its name at the end.
+
+  The extension is kept, since libraries choose a format by it. After an error
+  nothing is left behind, and an older file at `path` is as it was.
+
+  Raises:
+    InputError: the file cannot be written.
+  """
+  temporary = path.with_name(f'.{path.stem}.{os.getpid()}{path.suffix}')
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    yield temporary
+    temporary.replace(path)
+  except OSError as error:
+    raise InputError(f'{path}: cannot be written ({error.strerror})') from error
+  finally:
+    with contextlib.suppress(OSError):
+      temporary.unlink(missing_ok=True)
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+  """Writes a text file whole."""
+  with whole(path) as temporary:
+    temporary.write_text(text, encoding='utf-8')

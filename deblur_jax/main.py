@@ -1,0 +1,66 @@
+"""Trains one model and scores it on its test split.
+
+python -m deblur_jax.main --config=configs/cnn_photos.py[:small]
+  [--workdir=DIR] [--init_from=DIR] [--config.key=value]
+"""
+
+import pathlib
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+
+from deblur_jax import cli, evaluate, train
+from deblur_jax import config as config_lib
+from deblur_jax.report import tables
+from deblur_jax.types import InputError
+
+FLAG_ERRORS = (flags.Error, AttributeError, KeyError, TypeError, ValueError)
+"""What absl and ml_collections raise for a bad flag or override."""
+
+
+def parse(argv: list[str]) -> flags.FlagValues:
+  """Parses the command line.
+
+  Raises:
+    InputError: an unknown flag or config key, or a value that does not fit.
+  """
+  values = flags.FlagValues()
+  config_flags.DEFINE_config_file(
+    'config',
+    None,
+    'a file, with :small for two CPU cores; --config.key=value changes a key',
+    lock_config=True,
+    flag_values=values,
+    sys_argv=argv,
+  )
+  for name, text in (
+    ('workdir', 'where the run is kept; default: runs/FILE[_small]'),
+    ('init_from', 'a workdir whose weights a new run starts from'),
+  ):
+    flags.DEFINE_string(name, '', text, flag_values=values)
+  flags.DEFINE_bool('help', False, 'show this', flag_values=values)
+  try:
+    values(argv)
+  except (*FLAG_ERRORS, OSError) as error:
+    raise InputError(' '.join(str(error).split())) from None
+  return values
+
+
+def main() -> None:
+  """The command; see the module docstring."""
+  values = parse(sys.argv)
+  if values.help:
+    print(__doc__ + values.main_module_help())
+    return
+  if values.config is None:
+    raise InputError('--config=configs/FILE.py is needed; see configs/')
+  spec = config_flags.get_config_filename(values['config'])
+  workdir = pathlib.Path(values.workdir or config_lib.default_workdir(spec))
+  name = config_lib.short_name(spec)
+  train.train(values.config, workdir, name, values.init_from)
+  print(tables.evaluation(evaluate.evaluate(workdir)))
+
+
+if __name__ == '__main__':
+  cli.run(main)

@@ -1,0 +1,162 @@
+"""Convolutions as plain functions, each in the form that its backend likes.
+
+Kernels are laid out as in an ordinary flax convolution, HWIO, and each function
+equals `jax.lax.conv_general_dilated` plus a bias, in value and gradient.
+Parameters are float32 and are cast to the input's type where they are used.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from deblur_jax.types import Array
+
+# Uniform in +-1/sqrt(fan_in), the usual start of a NAFNet.
+kernel_init = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
+
+
+class Weights(nn.Module):
+  """The parameters of one convolution, its kernel of the shape given."""
+
+  shape: tuple[int, int, int, int]
+  use_bias: bool = True
+
+  @nn.compact
+  def __call__(self) -> tuple[Array, ...]:
+    """Returns kernel f32[kh,kw,I,O] and, where used, bias f32[O]."""
+    kernel = self.param('kernel', kernel_init, self.shape)
+    if not self.use_bias:
+      return (kernel,)
+    return kernel, self.param('bias', nn.initializers.zeros, self.shape[-1:])
+
+
+class Affine(nn.Module):
+  """The parameters of one normalisation."""
+
+  features: int
+
+  @nn.compact
+  def __call__(self) -> tuple[Array, Array]:
+    """Returns scale f32[C] and bias f32[C]."""
+    scale = self.param('scale', nn.initializers.ones, (self.features,))
+    return scale, self.param('bias', nn.initializers.zeros, (self.features,))
+
+
+@jax.custom_vjp
+def add_bias(x: Array, bias: Array) -> Array:
+  """Adds bias f32[C] to x[...,C]."""
+  return x + bias.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+add_bias.defvjp(
+  lambda x, bias: (add_bias(x, bias), None),
+  lambda _, grad: (grad, _channel_sum(grad)),
+)
+
+
+def conv1x1(x: Array, kernel: Array, bias: Array | None = None) -> Array:
+  """1x1 convolution as a matrix product: x[B,H,W,I] -> [B,H,W,O]."""
+  y = jnp.tensordot(x, kernel[0, 0].astype(x.dtype), 1)
+  return y if bias is None else add_bias(y, bias)
+
+
+def conv3x3(x: Array, kernel: Array, bias: Array) -> Array:
+  """3x3 convolution with zero padding: x[B,H,W,I] -> [B,H,W,O]."""
+  return add_bias(ordinary_conv(x, kernel), bias)
+
+
+def depthwise3x3(x: Array, kernel: Array, bias: Array) -> Array:
+  """Depthwise 3x3, kernel f32[3,3,1,C], with zero padding: x[B,H,W,C]."""
+  conv = _shifted_sum if jax.default_backend() == 'cpu' else ordinary_conv
+  return add_bias(conv(x, kernel), bias)
+
+
+def downsample2x2(x: Array, kernel: Array, bias: Array) -> Array:
+  """2x2 convolution of stride 2 as a product: x[B,2H,2W,I] -> [B,H,W,O]."""
+  b, h, w, c = x.shape
+  x = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5)
+  x = x.reshape(b, h // 2, w // 2, 4 * c)
+  return conv1x1(x, kernel.reshape(1, 1, 4 * c, -1), bias)
+
+
+def pixel_shuffle(x: Array) -> Array:
+  """Depth to space, channels ordered as torch's: x[B,H,W,4C] -> [B,2H,2W,C]."""
+  b, h, w, c = x.shape
+  x = x.reshape(b, h, w, c // 4, 2, 2).transpose(0, 1, 4, 2, 5, 3)
+  return x.reshape(b, 2 * h, 2 * w, c // 4)
+
+
+def normalize(x: Array, eps: float = 1e-6) -> Array:
+  """Layer norm over the channels of x[...,C] without its scale and bias."""
+  y = x.astype(jnp.float32)
+  y -= y.mean(-1, keepdims=True)
+  y *= jax.lax.rsqrt((y * y).mean(-1, keepdims=True) + eps)
+  return y.astype(x.dtype)
+
+
+def local_mean(x: Array, window: int) -> Array:
+  """Mean over a window x window square around each pixel of x[B,H,W,C].
+
+  A window is moved to lie inside the picture, as in Chu et al. 2022 (TLC). One
+  that covers the picture gives the global mean [B,1,1,C], and so does 0.
+  """
+  y = x.astype(jnp.float32)
+  if not window or window >= max(x.shape[1:3]):
+    return y.mean((1, 2), keepdims=True).astype(x.dtype)
+  for axis in (1, 2):
+    size = min(window, x.shape[axis])
+    pad = [(0, 0)] * x.ndim
+    pad[axis] = ((size - 1) // 2, size // 2)
+    y = jnp.pad(_window_sum(y, size, axis) / size, pad, 'edge')
+  return y.astype(x.dtype)
+
+
+def ordinary_conv(x: Array, kernel: Array) -> Array:
+  """Convolution with zero padding, depthwise if the kernel has one input."""
+  return jax.lax.conv_general_dilated(
+    x,
+    kernel.astype(x.dtype),
+    window_strides=(1, 1),
+    padding='SAME',
+    dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    feature_group_count=x.shape[-1] // kernel.shape[2],
+  )
+
+
+def _shifted_sum(x: Array, kernel: Array) -> Array:
+  """Depthwise 3x3 as nine multiply-adds, on a CPU 80 times faster."""
+  h, w = x.shape[1:3]
+  x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+  taps = kernel.astype(x.dtype)[:, :, None, None]
+  return sum(
+    x[:, i : i + h, j : j + w] * taps[i, j] for i in range(3) for j in range(3)
+  )
+
+
+def _channel_sum(x: Array) -> Array:
+  """Sums x[...,C] to f32[C]."""
+  x = x.reshape(-1, x.shape[-1])
+  if jax.default_backend() != 'cpu':
+    return x.sum(0, dtype=jnp.float32)
+  # XLA would fuse the sum into what makes x, which on a CPU is 50 times slower.
+  x = jax.lax.optimization_barrier(x)
+  ones = jnp.ones(x.shape[:1], x.dtype)
+  return jnp.dot(ones, x, preferred_element_type=jnp.float32)
+
+
+def _window_sum(x: Array, window: int, axis: int) -> Array:
+  """Sums over all whole windows along an axis.
+
+  Each is made of two of half its width: a few additions a pixel and, unlike a
+  difference of running sums, as exact on a large picture as on a small one.
+  """
+  if window == 1:
+    return x
+  count = x.shape[axis] - window + 1
+
+  def cut(y: Array, start: int) -> Array:
+    return jax.lax.slice_in_dim(y, start, start + count, axis=axis)
+
+  sums = _window_sum(x, window // 2, axis)
+  pair = cut(sums, 0) + cut(sums, window // 2)
+  return pair + cut(x, window - 1) if window % 2 else pair

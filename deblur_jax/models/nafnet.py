@@ -1,0 +1,152 @@
+"""NAFNet: Chen et al. 2022, 'Simple Baselines for Image Restoration'.
+
+Parameters are named after the official torch network. Its weights become ours
+by OIHW -> HWIO, [1,C,1,1] -> [C] and a new first axis for the blocks I of a
+level L:
+
+  intro, ending                    intro, ending           kernel, bias
+  downs.L                          down_L                  kernel, bias
+  ups.L.0                          up_L                    kernel
+  encoders.L.I, decoders.L.I       encoder_L, decoder_L
+  middle_blks.I                    middle
+    .norm1, .norm2                   .norm1, .norm2        scale, bias
+    .conv1 ... .conv5, .sca.1        .conv1 ... .conv5, .sca  kernel, bias
+    .beta, .gamma                    .beta, .gamma
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from deblur_jax.models import layers
+from deblur_jax.types import Array
+
+
+class NAFBlock(nn.Module):
+  """One block; `window` as in `layers.local_mean`."""
+
+  window: int = 0
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """Maps x[B,H,W,C] to the same shape."""
+    c = x.shape[-1]
+
+    def norm(name):
+      return layers.Affine(c, name=name)()
+
+    def conv(name, *shape):
+      return layers.Weights(shape, name=name)()
+
+    def skip(name):
+      return self.param(name, nn.initializers.zeros, (c,))
+
+    y = layers.normalize(x)
+    y = layers.conv1x1(
+      y, *_after_affine(norm('norm1'), *conv('conv1', 1, 1, c, 2 * c))
+    )
+    y = _gate(layers.depthwise3x3(y, *conv('conv2', 3, 3, 1, 2 * c)))
+    mean = layers.local_mean(y, self.window)
+    y *= layers.conv1x1(mean, *conv('sca', 1, 1, c, c))
+    x += layers.conv1x1(y, *_scaled(skip('beta'), *conv('conv3', 1, 1, c, c)))
+
+    y = layers.normalize(x)
+    y = layers.conv1x1(
+      y, *_after_affine(norm('norm2'), *conv('conv4', 1, 1, c, 2 * c))
+    )
+    y = _gate(y)
+    return x + layers.conv1x1(
+      y, *_scaled(skip('gamma'), *conv('conv5', 1, 1, c, c))
+    )
+
+
+class NAFNet(nn.Module):
+  """Restores blur f32[B,H,W,3] in [0,1] of any size.
+
+  Attributes:
+    width: channels of the first level; each further one has twice as many.
+    encoder: blocks of each level on the way down.
+    middle: blocks of the lowest level.
+    decoder: blocks of each level on the way up.
+    pool: side, in pixels of `blur`, of the window that takes the place of the
+      global pool (Chu et al. 2022: 1.5 times the training crop); 0 for none.
+    dtype: of the computation; parameters, norms and the result are float32.
+  """
+
+  width: int = 32
+  encoder: tuple[int, ...] = (1, 1, 1, 28)
+  middle: int = 1
+  decoder: tuple[int, ...] = (1, 1, 1, 1)
+  pool: int = 0
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, blur: Array) -> Array:
+    """Returns the restored picture f32[B,H,W,3], not clipped."""
+    levels = len(self.encoder)
+    h, w = blur.shape[1:3]
+
+    def conv(name, *shape, use_bias=True):
+      return layers.Weights(shape, use_bias, name=name)()
+
+    x = _pad_to_multiple(blur.astype(self.dtype), 2**levels)
+    x = layers.conv3x3(x, *conv('intro', 3, 3, 3, self.width))
+    skips = []
+    for level, count in enumerate(self.encoder):
+      x = self._blocks(x, f'encoder_{level}', count, level)
+      skips.append(x)
+      c = x.shape[-1]
+      x = layers.downsample2x2(x, *conv(f'down_{level}', 2, 2, c, 2 * c))
+    x = self._blocks(x, 'middle', self.middle, levels)
+    for i, count in enumerate(self.decoder):
+      c = x.shape[-1]
+      x = layers.conv1x1(x, *conv(f'up_{i}', 1, 1, c, 2 * c, use_bias=False))
+      x = layers.pixel_shuffle(x) + skips.pop()
+      x = self._blocks(x, f'decoder_{i}', count, levels - 1 - i)
+    x = layers.conv3x3(x, *conv('ending', 3, 3, self.width, 3))
+    return blur + x[:, :h, :w].astype(blur.dtype)
+
+  def _blocks(self, x: Array, name: str, count: int, level: int) -> Array:
+    """The blocks of one level in sequence, compiled once for all of them."""
+    if not count:
+      return x
+    window = -(-self.pool // 2**level)
+    chain = nn.scan(
+      lambda block, x, _: (block(x), None),
+      variable_axes={'params': 0},
+      split_rngs={'params': True},
+      length=count,
+    )
+    return chain(NAFBlock(window, name=name), x, None)[0]
+
+
+def _after_affine(
+  affine: tuple[Array, Array], kernel: Array, bias: Array
+) -> tuple[Array, Array]:
+  """Folds the scale and shift of a 1x1 convolution's input into its weights.
+
+  They then cost nothing per pixel, neither here nor in the gradient.
+  """
+  scale, shift = affine
+  return kernel * scale[None, None, :, None], bias + shift @ kernel[0, 0]
+
+
+def _scaled(scale: Array, kernel: Array, bias: Array) -> tuple[Array, Array]:
+  """Folds a scale of a convolution's output into its weights."""
+  return kernel * scale[None, None, None], bias * scale
+
+
+def _gate(x: Array) -> Array:
+  """SimpleGate: the product of the two halves of the channels."""
+  a, b = jnp.split(x, 2, axis=-1)
+  return a * b
+
+
+def _pad_to_multiple(x: Array, multiple: int) -> Array:
+  """Mirrors x[B,H,W,C] at its lower and right edges up to a multiple."""
+  h, w = x.shape[1:3]
+  pads = ((0, 0), (0, -h % multiple), (0, -w % multiple), (0, 0))
+  return jnp.pad(x, pads, 'symmetric')
+
+
+Model = NAFNet
+"""What config.model.name = 'nafnet' builds."""

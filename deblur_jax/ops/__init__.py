@@ -1,0 +1,1 @@
+"""Pure functions of arrays: blur, losses, metrics."""

@@ -1,0 +1,97 @@
+"""Scores as text: for the terminal and for Markdown."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+DIGITS = {'mse': 1, 'psnr': 2, 'ssim': 4, 'ssim_gauss': 4}
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+  """Returns a Markdown table, columns aligned for reading as plain text."""
+  widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+
+  def line(cells: Sequence[str]) -> str:
+    first, *rest = (
+      cell.ljust(width) if i == 0 else cell.rjust(width)
+      for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    )
+    return '| ' + ' | '.join([first, *rest]) + ' |'
+
+  rule = [':' + '-' * (widths[0] - 1)]
+  rule += ['-' * (width - 1) + ':' for width in widths[1:]]
+  return '\n'.join([line(header), line(rule), *map(line, rows)])
+
+
+def evaluation(record: Mapping[str, Any]) -> str:
+  """Returns the table of one evaluation.json."""
+  header = ['metric', 'input', 'output', 'gain', 'output, 95 % interval']
+  rows = []
+  for name, sides in record['metrics'].items():
+    before, after = sides['input']['mean'], sides['output']['mean']
+    known = before is not None and after is not None
+    rows.append(
+      [
+        name,
+        number(name, before),
+        number(name, after),
+        signed(name, after - before) if known else '-',
+        between(name, sides['output']),
+      ]
+    )
+  title = (
+    f'{record["config"]} at step {record["step"]} on {record["dataset"]} '
+    f'({record["split"]}): {record["images"]} images, '
+    f'{record["ms_per_image"]:.0f} ms each'
+  )
+  return f'{title}\n\n{markdown(header, rows)}'
+
+
+def comparison(records: Sequence[Mapping[str, Any]]) -> str:
+  """Returns one table of several evaluation.json of one data set."""
+  metrics = list(records[0]['metrics'])
+  rows = [['blurred input', '-', *_means(records[0], metrics, 'input'), '-']]
+  for record in records:
+    rows.append(
+      [
+        record['config'],
+        f'{record["parameters"] / 1e6:.2f}',
+        *_means(record, metrics, 'output'),
+        f'{record["ms_per_image"]:.0f}',
+      ]
+    )
+  return markdown(['model', 'M parameters', *metrics, 'ms per image'], rows)
+
+
+def _means(
+  record: Mapping[str, Any], metrics: Sequence[str], side: str
+) -> list[str]:
+  summaries = [(name, record['metrics'][name][side]) for name in metrics]
+  return [f'{number(n, s["mean"])} [{between(n, s)}]' for n, s in summaries]
+
+
+def number(metric: str, value: float | None) -> str:
+  """Formats a mean; '-' where there is none."""
+  return '-' if value is None else f'{value:.{DIGITS.get(metric, 3)}f}'
+
+
+def signed(metric: str, value: float) -> str:
+  """Formats a difference with its sign."""
+  return f'{value:+.{DIGITS.get(metric, 3)}f}'
+
+
+def between(metric: str, summary: Mapping[str, Any]) -> str:
+  """Formats the interval of a summary."""
+  low, high = (number(metric, summary[bound]) for bound in ('low', 'high'))
+  return f'{low} to {high}'
+
+
+def printable(row: Mapping[str, Any]) -> dict[str, Any]:
+  """Rounds the floats of a CSV row; NaN becomes an empty cell."""
+
+  def cell(value: Any) -> Any:
+    if not isinstance(value, float):
+      return value
+    return '' if math.isnan(value) else f'{value:.6g}'
+
+  return {key: cell(value) for key, value in row.items()}

@@ -1,0 +1,285 @@
+"""The one training loop: build, restore, step, log, validate, save."""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from deblur_jax import config as config_lib
+from deblur_jax import evaluate
+from deblur_jax.data import pipeline, sources
+from deblur_jax.families import make_family
+from deblur_jax.ops import metrics as metrics_lib
+from deblur_jax.ops.prepare import make_prepare
+from deblur_jax.ops.psf import psf_size
+from deblur_jax.report import figures
+from deblur_jax.train_lib import optim, parallel, state, step, writer
+from deblur_jax.train_lib.checkpoint import Checkpoints
+from deblur_jax.types import (
+  Array,
+  Batch,
+  Family,
+  InputError,
+  Metrics,
+  NonFiniteError,
+  Params,
+)
+
+SKIPS_IN_A_ROW = 10
+"""Non-finite steps after which training stops."""
+
+SAMPLES = 4
+"""Pictures in each file of samples/."""
+
+Validate = Callable[[Params], tuple[dict[str, float], np.ndarray]]
+"""weights -> (mean scores, picture u8[H,W,3] of some examples)."""
+
+
+def train(
+  config: ConfigDict, workdir: pathlib.Path, name: str, init_from: str = ''
+) -> None:
+  """Trains until config.steps, going on from the newest checkpoint.
+
+  Args:
+    config: all settings; only `steps` may differ from those of an older run.
+    workdir: where everything is kept.
+    name: what reports call this config, e.g. 'cnn_photos:small'.
+    init_from: a workdir whose weights a new run starts from; '' for none.
+
+  Raises:
+    InputError: something in the config, the data or the workdir is unusable.
+    NonFiniteError: too many steps in a row came to NaN or infinity.
+  """
+  mesh = parallel.make_mesh()
+  parallel.check_batch_size(config.data.batch_size, mesh)
+  family = make_family(config)
+  with (
+    writer.lock(workdir),
+    Checkpoints(workdir, config.checkpoint.keep) as checkpoints,
+  ):
+    claim(config, workdir, name)
+    now = start(config, family, mesh, checkpoints, init_from)
+    begin = int(now.step)
+    if begin >= config.steps:
+      return
+    batches = open_batches(config, begin)
+    take_step = make_step(config, family, mesh)
+    validate = make_validate(config, family, mesh)
+    clock = Clock(workdir, begin)
+    with (
+      writer.Writer(workdir, begin) as log,
+      progress(name, config, begin) as bar,
+    ):
+      for done in range(begin + 1, config.steps + 1):
+        batch = next(batches)
+        if done == 1:
+          save_first_batch(config, batch, workdir)
+        now, metrics = take_step(now, parallel.put_batch(batch, mesh))
+        scores = None
+        if due(done, config.log.every_steps, config.steps):
+          values = parallel.fetch(metrics)
+          check_skips(values, done)
+          log.scalars(done, 'train', {**values, 'minutes': clock.minutes()})
+          show(bar, config, done, values)
+        if due(done, config.eval.every_steps, config.steps):
+          scores, picture = validate(state.weights(now))
+          log.scalars(done, 'val', scores)
+          log.picture(done, 'val', picture)
+          figures.save(picture, workdir / 'samples' / f'{done:07d}.png')
+        if due(done, config.checkpoint.every_steps, config.steps):
+          checkpoints.save(now, done, scores)
+
+
+def due(done: int, every: int, last: int) -> bool:
+  """Returns whether something is to be done after this step."""
+  return done % every == 0 or done == last
+
+
+def claim(config: ConfigDict, workdir: pathlib.Path, name: str) -> None:
+  """Makes the workdir this config's, or checks that it is.
+
+  Raises:
+    InputError: it was made with another config; only `steps` may grow.
+  """
+  if (workdir / config_lib.FILE).exists():
+    old = config_lib.load(workdir)
+    grown = config.steps >= old.steps
+    changed = [
+      line
+      for line in config_lib.differences(old, config)
+      if not (grown and line.startswith('steps:'))
+    ]
+    if changed:
+      raise InputError(
+        f'{workdir} was made with another config ({"; ".join(changed)}): '
+        'choose another --workdir, or delete this one'
+      )
+  config_lib.save(config, workdir, name)
+
+
+def start(
+  config: ConfigDict,
+  family: Family,
+  mesh: Mesh,
+  checkpoints: Checkpoints,
+  init_from: str,
+) -> state.State:
+  """Returns the newest saved state, or a new one, on the mesh."""
+  init = state.make_init(config, family)
+  latest = checkpoints.latest()
+  if latest is not None:
+    return checkpoints.restore(latest, parallel.abstract(init, mesh))
+  new = parallel.compile_init(init, mesh)()
+  return adopt(new, pathlib.Path(init_from)) if init_from else new
+
+
+def adopt(new: state.State, workdir: pathlib.Path) -> state.State:
+  """Returns `new` with the weights of another workdir, for fine-tuning.
+
+  Raises:
+    InputError: no checkpoint there, or it holds other networks.
+  """
+  given = evaluate.load(workdir).params
+  shapes = [
+    [(jax.tree_util.keystr(path), leaf.shape) for path, leaf in leaves]
+    for leaves in map(jax.tree_util.tree_leaves_with_path, (given, new.params))
+  ]
+  if shapes[0] != shapes[1]:
+    raise InputError(
+      f'--init_from={workdir}: its networks are not those of this config'
+    )
+  params = jax.tree.map(
+    lambda old, own: jax.device_put(old, own.sharding), given, new.params
+  )
+  ema = {name: jax.tree.map(jnp.copy, params[name]) for name in new.ema}
+  return dataclasses.replace(new, params=params, ema=ema)
+
+
+def make_step(config: ConfigDict, family: Family, mesh: Mesh) -> step.TrainStep:
+  """Returns the compiled train step on raw uint8 batches."""
+  prepare = make_prepare(
+    evaluate.blur_ranges(config),
+    config.data.crop,
+    lambda function: parallel.per_shard(function, mesh),
+  )
+  take_step = step.make_train_step(
+    family,
+    optim.make_txs(config, family),
+    prepare,
+    config.seed,
+    config.ema.decay,
+  )
+  return parallel.compile_step(take_step, mesh)
+
+
+def open_batches(
+  config: ConfigDict, done: int
+) -> Iterator[pipeline.NumpyBatch]:
+  """Returns this process's training batches after `done` steps."""
+  source = sources.open_split(config.data, 'train')
+  shard = pipeline.Shard(jax.process_index(), jax.process_count())
+  ranges = evaluate.blur_ranges(config)
+  margin = 0 if source.real else psf_size(ranges) // 2
+  return pipeline.train_batches(
+    source, config.data, config.seed, done, shard, margin
+  )
+
+
+def make_validate(config: ConfigDict, family: Family, mesh: Mesh) -> Validate:
+  """Returns validate(weights), on the centres of pictures of the val split."""
+  source = sources.open_split(config.data, 'val')
+  raw = pipeline.centre_batch(
+    source, config.data.crop, config.eval.images, mesh.size
+  )
+  raw = parallel.put_batch(raw, mesh)
+  degrade = evaluate.make_degrade(config, mesh)
+  restore = evaluate.make_restore(config, family)
+
+  @jax.jit
+  def compute(params: Params, raw: Batch) -> tuple[Batch, Array, Metrics]:
+    batch = degrade(raw)
+    restored = restore(params, batch['blur'], batch['id'])
+    levels = metrics_lib.to_uint8_levels(restored)
+    scores = {
+      name: jnp.mean(metric(levels, batch['sharp']), where=batch['mask'])
+      for name, metric in metrics_lib.METRICS.items()
+    }
+    return batch, restored, scores
+
+  def validate(params: Params) -> tuple[dict[str, float], np.ndarray]:
+    batch, restored, scores = compute(params, raw)
+    shown = [batch['blur'], restored, batch['sharp']]
+    rows = zip(*(np.asarray(side[:SAMPLES]) for side in shown), strict=True)
+    return parallel.fetch(scores), figures.grid(list(rows))
+
+  return validate
+
+
+def save_first_batch(
+  config: ConfigDict, raw: pipeline.NumpyBatch, workdir: pathlib.Path
+) -> None:
+  """Shows what training sees: blur and sharp of the first batch."""
+  prepare = make_prepare(evaluate.blur_ranges(config), config.data.crop)
+  some = {key: jnp.asarray(rows[:SAMPLES]) for key, rows in raw.items()}
+  keys = step.example_keys(config.seed, 0, len(some['id']))
+  batch = jax.jit(prepare)(some, step.fold_all(keys, 0))
+  rows = zip(np.asarray(batch['blur']), np.asarray(batch['sharp']), strict=True)
+  picture = figures.grid(list(rows))
+  figures.save(picture, workdir / 'samples' / 'first_batch.png')
+
+
+def check_skips(values: Mapping[str, float], done: int) -> None:
+  """Raises NonFiniteError after too many skipped steps in a row."""
+  if values['skipped_in_a_row'] >= SKIPS_IN_A_ROW:
+    raise NonFiniteError(
+      f'step {done}: {values["skipped_in_a_row"]:.0f} steps in a row came to '
+      'NaN or infinity and were skipped; try a smaller '
+      'config.optim.learning_rate or config.optim.clip'
+    )
+
+
+class Clock:
+  """Minutes of training over all runs on one workdir."""
+
+  def __init__(self, workdir: pathlib.Path, done: int):
+    lines = [m for m in writer.read_metrics(workdir) if m['step'] <= done]
+    earlier = [line['minutes'] for line in lines if 'minutes' in line]
+    self._earlier = earlier[-1] if earlier else 0.0
+    self._begin = time.perf_counter()
+
+  def minutes(self) -> float:
+    """Minutes so far."""
+    return self._earlier + (time.perf_counter() - self._begin) / 60
+
+
+def progress(name: str, config: ConfigDict, done: int) -> tqdm.tqdm:
+  """Returns a bar that counts images, for process 0."""
+  batch_size = config.data.batch_size
+  return tqdm.tqdm(
+    desc=name,
+    initial=done * batch_size,
+    total=config.steps * batch_size,
+    unit=' images',
+    disable=jax.process_index() > 0,
+    dynamic_ncols=True,
+  )
+
+
+def show(
+  bar: tqdm.tqdm, config: ConfigDict, done: int, values: Mapping[str, float]
+) -> None:
+  """Moves the bar to this step, with its loss and PSNR."""
+  network = list(values)[0].split('/')[0]
+  shown = {'step': f'{done}/{config.steps}'}
+  for name in ('loss', 'psnr'):
+    if f'{network}/{name}' in values:
+      shown[name] = f'{values[f"{network}/{name}"]:.3f}'
+  bar.set_postfix(shown, refresh=False)
+  bar.update(done * config.data.batch_size - bar.n)

@@ -1,0 +1,1 @@
+"""The compiled train step and what it needs; knows a Family only."""

@@ -1,0 +1,89 @@
+"""Devices: one mesh, the batch split over it, the state on all of it."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from deblur_jax.train_lib.state import State
+from deblur_jax.train_lib.step import TrainStep
+from deblur_jax.types import Batch, InputError, Metrics
+
+BATCH_AXIS = 'data'
+
+
+def make_mesh() -> Mesh:
+  """Returns a one-axis mesh over all devices of all processes."""
+  devices = jax.device_count()
+  return jax.make_mesh((devices,), (BATCH_AXIS,), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  """The sharding of the state: everything on every device."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def over_batch(mesh: Mesh) -> NamedSharding:
+  """The sharding of a batch: examples split over the devices."""
+  return NamedSharding(mesh, PartitionSpec(BATCH_AXIS))
+
+
+def check_batch_size(batch_size: int, mesh: Mesh) -> None:
+  """Raises InputError unless the devices can share the batch evenly."""
+  if batch_size % mesh.size:
+    raise InputError(
+      f'config.data.batch_size={batch_size} cannot be shared by {mesh.size} '
+      'devices: use a multiple'
+    )
+
+
+def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:
+  """Moves this process's rows to its devices, as part of the global batch."""
+  sharding = over_batch(mesh)
+  return {
+    key: jax.make_array_from_process_local_data(sharding, rows)
+    for key, rows in batch.items()
+  }
+
+
+def per_shard(function: Callable, mesh: Mesh) -> Callable:
+  """Runs a function of per-example arrays on each device's own rows.
+
+  Plain jit would gather the whole batch on every device for an FFT.
+  """
+  spec = PartitionSpec(BATCH_AXIS)
+  return jax.shard_map(function, mesh=mesh, in_specs=spec, out_specs=spec)
+
+
+def compile_init(init: Callable[[], State], mesh: Mesh) -> Callable[[], State]:
+  """Returns init compiled so that the state is born on the mesh."""
+  return jax.jit(init, out_shardings=replicated(mesh))
+
+
+def compile_step(step: TrainStep, mesh: Mesh) -> TrainStep:
+  """Returns the step compiled for the mesh; the old state is given up."""
+  whole = replicated(mesh)
+  return jax.jit(
+    step,
+    in_shardings=(whole, over_batch(mesh)),
+    out_shardings=(whole, whole),
+    donate_argnums=0,
+  )
+
+
+def fetch(metrics: Metrics) -> dict[str, float]:
+  """Reads scalars back to the host: waits for the device."""
+  return {name: float(value) for name, value in jax.device_get(metrics).items()}
+
+
+def abstract(init: Callable[[], State], mesh: Mesh) -> State:
+  """Returns the shapes that `init` would make, with their shardings."""
+  shapes = jax.eval_shape(init)
+  sharding = replicated(mesh)
+  return jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(
+      leaf.shape, leaf.dtype, sharding=sharding
+    ),
+    shapes,
+  )

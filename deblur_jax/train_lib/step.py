@@ -1,0 +1,123 @@
+"""The one train step: each loss trains its own network, in order."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from deblur_jax.train_lib.optim import Transforms
+from deblur_jax.train_lib.state import State
+from deblur_jax.types import Array, Batch, Family, Key, LossFn, Metrics
+
+Prepare = Callable[[Batch, Key], Batch]
+"""(raw batch u8, key[B]) -> batch with blur and sharp f32 in [0,1]."""
+
+TrainStep = Callable[[State, Batch], tuple[State, Metrics]]
+
+
+def example_keys(seed: int, step: Array, count: int) -> Key:
+  """Returns key[count]: one per slot of the global batch of this step."""
+  key = jax.random.fold_in(jax.random.key(seed), step)
+  slots = jnp.arange(count)
+  return jax.vmap(jax.random.fold_in, (None, 0))(key, slots)
+
+
+def id_keys(seed: int, ids: Array) -> Key:
+  """Returns key[B] of evaluation: an example's randomness hangs on its id."""
+  return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), ids)
+
+
+def fold_all(keys: Key, data: int) -> Key:
+  """Returns key[B]: each key folded with the same number."""
+  return jax.vmap(jax.random.fold_in, (0, None))(keys, data)
+
+
+def make_train_step(
+  family: Family,
+  txs: Transforms,
+  prepare: Prepare,
+  seed: int,
+  ema_decay: float = 0.0,
+) -> TrainStep:
+  """Returns step(state, raw batch) -> (state, metrics); pure, uncompiled.
+
+  A non-finite loss or gradient of any network leaves all of them, their
+  optimisers and averages as they were; the step is counted as skipped.
+  """
+
+  def step(state: State, raw: Batch) -> tuple[State, Metrics]:
+    keys = example_keys(seed, state.step, raw['id'].shape[0])
+    batch = prepare(raw, fold_all(keys, 0))
+    new, metrics = state, {}
+    for i, name in enumerate(family.schedule):
+      update = make_update(name, family.losses[name], txs[name])
+      new, own = update(new, batch, fold_all(keys, i + 1))
+      metrics |= own
+    new = average(new, state.step, ema_decay)
+    new = keep_finite(state, new, metrics)
+    in_a_row, total = new.skipped
+    return new, {**metrics, 'skipped': total, 'skipped_in_a_row': in_a_row}
+
+  return step
+
+
+def make_update(
+  name: str, loss_fn: LossFn, tx: optax.GradientTransformation
+) -> Callable[[State, Batch, Key], tuple[State, Metrics]]:
+  """Returns one optimiser step on params[name]; the others are constants."""
+
+  def update(state: State, batch: Batch, keys: Key) -> tuple[State, Metrics]:
+    def own_loss(own):
+      return loss_fn({**state.params, name: own}, batch, keys, state.step)
+
+    own = state.params[name]
+    (loss, metrics), grads = jax.value_and_grad(own_loss, has_aux=True)(own)
+    updates, opt = tx.update(grads, state.opt[name], own)
+    metrics = {'loss': loss, 'grad_norm': optax.global_norm(grads), **metrics}
+    state = dataclasses.replace(
+      state,
+      params={**state.params, name: optax.apply_updates(own, updates)},
+      opt={**state.opt, name: opt},
+    )
+    return state, {f'{name}/{key}': value for key, value in metrics.items()}
+
+  return update
+
+
+def average(state: State, step: Array, decay: float) -> State:
+  """Moves the EMA towards the parameters.
+
+  The decay warms up as min(decay, (1 + n) / (10 + n)), so that early averages
+  do not remember the initialisation.
+  """
+  rate = 1 - jnp.minimum(decay, (1 + step) / (10 + step))
+  ema = {
+    name: optax.incremental_update(state.params[name], old, rate)
+    for name, old in state.ema.items()
+  }
+  return dataclasses.replace(state, ema=ema)
+
+
+def keep_finite(old: State, new: State, metrics: Metrics) -> State:
+  """Returns the new state where all metrics are finite, else the old one.
+
+  Either way the step counts: data order stays a function of the step alone.
+  """
+  finite = jnp.all(jnp.isfinite(jnp.stack(list(metrics.values()))))
+  in_a_row, total = old.skipped
+  skipped = jnp.stack(
+    [jnp.where(finite, 0, in_a_row + 1), jnp.where(finite, total, total + 1)]
+  )
+
+  def choose(after, before):
+    return jax.tree.map(lambda a, b: jnp.where(finite, a, b), after, before)
+
+  return State(
+    step=old.step + 1,
+    params=choose(new.params, old.params),
+    opt=choose(new.opt, old.opt),
+    ema=choose(new.ema, old.ema),
+    skipped=skipped,
+  )
