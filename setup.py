@@ -31,7 +31,7 @@ setuptools.setup(
     'jax>=0.10',
     'ml_collections>=1.0',
     'numpy>=2.0',
-    'optax>=0.2.5',
+    'optax>=0.2.6',
     'orbax-checkpoint>=0.11.25',
     'pillow>=11.0',
     'scikit-image>=0.25',

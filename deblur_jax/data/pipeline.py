@@ -18,6 +18,9 @@ from deblur_jax.types import InputError
 NumpyBatch = dict[str, np.ndarray]
 """sharp (and blur) u8[B,H,W,3], id i32[B], mask bool[B]."""
 
+ENDLESS = 2**62
+"""Examples; grain rounds the length of `repeat()` up past what Python holds."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
@@ -55,7 +58,7 @@ def train_batches(
     .seed(seed)
     .shuffle()
     .repeat()
-    .random_map(lambda example, rng: augment(example, side, rng))
+    .random_map(lambda example, rng: augment(example, side, rng))[:ENDLESS]
     .batch(local)
   )
   first = start * shard.count + shard.index

@@ -14,7 +14,6 @@ import numpy as np
 from deblur_jax.ops.psf import BlurRanges, between, sample_psf
 from deblur_jax.types import Array, Key
 
-
 _CLIPPED = 254.5 / 255  # the top level says only 'full scale or more'
 
 # JPEG: the DCT (ITU-T T.81, A.3.3), quantisation steps (T.81, K.1) and YCbCr
@@ -128,13 +127,14 @@ def jpeg(image: Array, quality: Array) -> Array:
   height, width, _ = image.shape
   padding = ((0, -height % 8), (0, -width % 8), (0, 0))
   padded = jnp.pad(image, padding, mode='symmetric')
-  ycc = _einsum('hwc,dc->hwd', 255 * padded, _TO_YCC) - _LEVEL_SHIFT
+  # Encoders and decoders hold YCbCr in 8 bits.
+  ycc = jnp.round(_einsum('hwc,dc->hwd', 255 * padded, _TO_YCC)) - _LEVEL_SHIFT
   blocks = ycc.reshape(padded.shape[0] // 8, 8, padded.shape[1] // 8, 8, 3)
   steps = _quantisation(quality)[None, :, None]
   levels = jnp.round(_einsum('ik,jl,akblc->aibjc', _DCT, _DCT, blocks) / steps)
   blocks = _einsum('ki,lj,akblc->aibjc', _DCT, _DCT, levels * steps)
-  ycc = blocks.reshape(padded.shape) + _LEVEL_SHIFT
-  decoded = _einsum('hwc,dc->hwd', ycc, _FROM_YCC) / 255
+  ycc = jnp.clip(jnp.round(blocks), -128, 127).reshape(padded.shape)
+  decoded = _einsum('hwc,dc->hwd', ycc + _LEVEL_SHIFT, _FROM_YCC) / 255
   return decoded[:height, :width]
 
 
@@ -171,9 +171,11 @@ def _scene(sharp, excess):
   """Linear light in front of the camera, where highlights are not clipped yet.
 
   Rim et al. (2022, "Realistic blur synthesis for learning image deblurring")
-  find that saturated pixels brighter than full scale matter on real blur.
+  find that saturated pixels brighter than full scale matter on real blur. Only
+  pure white counts: one clipped channel, made brighter, would tint its trace.
   """
-  return to_linear(sharp) + excess * (sharp >= _CLIPPED)
+  white = (sharp >= _CLIPPED).all(axis=-1, keepdims=True)
+  return to_linear(sharp) + excess * white
 
 
 def _expose(key, light, noise):
@@ -192,5 +194,5 @@ def _expose(key, light, noise):
 
 def _quantisation(quality):
   """Quantisation steps at a quality, as libjpeg scales them, f32[8,8,3]."""
-  percent = jnp.where(quality < 50, 5000 / quality, 200 - 2 * quality)
+  percent = jnp.where(quality < 50, 5000 // quality, 200 - 2 * quality)
   return jnp.clip(jnp.floor((_STEPS * percent + 50) / 100), 1, 255)

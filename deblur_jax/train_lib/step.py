@@ -75,7 +75,7 @@ def make_update(
     own = state.params[name]
     (loss, metrics), grads = jax.value_and_grad(own_loss, has_aux=True)(own)
     updates, opt = tx.update(grads, state.opt[name], own)
-    metrics = {'loss': loss, 'grad_norm': optax.global_norm(grads), **metrics}
+    metrics = {'loss': loss, 'grad_norm': optax.tree.norm(grads), **metrics}
     state = dataclasses.replace(
       state,
       params={**state.params, name: optax.apply_updates(own, updates)},

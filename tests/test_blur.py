@@ -1,0 +1,382 @@
+import functools
+import io
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.ndimage
+import skimage.data
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from deblur_jax.ops import blur as blur_lib
+from deblur_jax.ops import psf as psf_lib
+from deblur_jax.ops.psf import KINDS, BlurRanges
+
+CLEAN = BlurRanges(noise=(0.0, 0.0))
+ALL = BlurRanges(
+  kinds=KINDS[1:],
+  length=(5.0, 15.0),
+  noise=(0.02, 0.02),
+  jpeg_probability=0.5,
+  highlight_probability=0.5,
+)
+WIDE = BlurRanges(kinds=KINDS[1:], sharp=0.2, anisotropy=0.2)
+SMALL = BlurRanges(
+  kinds=KINDS[1:], sigma=(0.3, 0.8), radius=(0.5, 1.5), length=(1.0, 4.0)
+)
+STRENGTH = {
+  'gaussian': 'sigma',
+  'defocus': 'radius',
+  'motion': 'length',
+  'linear': 'length',
+}
+
+
+def _keys(count, seed=0):
+  return jax.random.split(jax.random.key(seed), count)
+
+
+@functools.cache
+def _draw(ranges, count=2000):
+  """PSFs f64[count,K,K] and their parameters."""
+  sample = jax.vmap(functools.partial(psf_lib.sample_psf, ranges=ranges))
+  psf, parameters = jax.jit(sample)(_keys(count))
+  return np.asarray(psf, np.float64), jax.tree.map(np.asarray, parameters)
+
+
+def _of_kind(kind):
+  """WIDE's PSFs of one kind and their parameters."""
+  psf, parameters = _draw(WIDE)
+  chosen = parameters['kind'] == KINDS.index(kind)
+  assert chosen.any()
+  return psf[chosen], jax.tree.map(lambda x: x[chosen], parameters)
+
+
+def _coordinates(psf):
+  line = np.arange(psf.shape[-1]) - psf.shape[-1] // 2
+  return np.meshgrid(line, line)
+
+
+def _variance(psf, angle):
+  """Variance of f64[N,K,K] along the directions angle[N]."""
+  x, y = (axis[None] for axis in _coordinates(psf))
+  angle = angle[:, None, None]
+  along = x * np.cos(angle) + y * np.sin(angle)
+  return (psf * along**2).sum((1, 2))
+
+
+@functools.cache
+def _degrade(ranges):
+  return jax.jit(functools.partial(blur_lib.degrade, ranges=ranges))
+
+
+_convolve = jax.jit(blur_lib.convolve)
+
+
+def _photo(height, width):
+  photo = skimage.data.astronaut()[:height, 100 : 100 + width]
+  return jnp.asarray(photo, jnp.float32) / 255
+
+
+@pytest.mark.parametrize('ranges', [WIDE, SMALL], ids=['wide', 'small'])
+def test_kernels_are_distributions_centred_on_the_middle_pixel(ranges):
+  psf, _ = _draw(ranges)
+  size = psf_lib.psf_size(ranges)
+  assert psf.shape[1:] == (size, size) and size % 2
+  assert psf.min() >= 0
+  np.testing.assert_allclose(psf.sum((1, 2)), 1, atol=1e-6)
+  for axis in _coordinates(psf):
+    np.testing.assert_allclose((psf * axis).sum((1, 2)), 0, atol=0.05)
+
+
+def test_kinds_are_drawn_with_the_wanted_chances():
+  _, parameters = _draw(WIDE)
+  counts = np.bincount(parameters['kind'], minlength=len(KINDS))
+  np.testing.assert_allclose(counts / counts.sum(), 0.2, atol=0.04)
+  _, parameters = _draw(SMALL)
+  assert 'sharp' not in {KINDS[i] for i in parameters['kind']}
+
+
+@pytest.mark.parametrize('kind', KINDS[1:])
+def test_strengths_fill_their_range(kind):
+  _, parameters = _of_kind(kind)
+  low, high = getattr(WIDE, STRENGTH[kind])
+  strength = parameters['strength']
+  assert low <= strength.min() and strength.max() <= high
+  # At most one path in a hundred is cut short, and only long ones.
+  np.testing.assert_allclose(
+    np.quantile(strength, [0.1, 0.5, 0.9]),
+    low + (high - low) * np.array([0.1, 0.5, 0.9]),
+    atol=0.1 * (high - low),
+  )
+
+
+def test_sharp_is_the_identity():
+  psf, parameters = _of_kind('sharp')
+  middle = psf.shape[-1] // 2
+  assert (psf[:, middle, middle] == 1).all() and (psf.sum((1, 2)) == 1).all()
+  assert not parameters['strength'].any()
+
+
+def test_gaussians_have_their_sigma_along_their_angle():
+  psf, parameters = _of_kind('gaussian')
+  sigma, angle = parameters['strength'], parameters['angle']
+  wide = sigma > 1  # below, samples on a grid have a smaller variance
+  np.testing.assert_allclose(
+    _variance(psf, angle)[wide], sigma[wide] ** 2, rtol=0.02
+  )
+  ratio = np.sqrt(_variance(psf, angle + np.pi / 2) / _variance(psf, angle))
+  assert 0.19 < ratio[sigma > 3].min() < 0.4 and ratio.max() < 1.01
+
+
+def test_an_isotropic_gaussian_is_the_textbook_one():
+  ranges = BlurRanges(sigma=(2.0, 2.0))
+  psf, _ = _draw(ranges, 1)
+  spike = np.zeros((17, 17))
+  spike[8, 8] = 1
+  expected = scipy.ndimage.gaussian_filter(spike, 2.0, truncate=4.0)
+  np.testing.assert_allclose(psf[0], expected, atol=1e-6)
+
+
+def test_apertures_have_the_area_of_a_disk_or_of_a_polygon():
+  psf, parameters = _of_kind('defocus')
+  radius = parameters['strength']
+  area = 1 / psf.max((1, 2)) / radius**2
+  blades = np.array([5, 6, 7, 8])
+  areas = [*(blades / 2 * np.sin(2 * np.pi / blades)), np.pi]
+  error = np.abs(area[:, None] - np.array(areas)[None])[radius > 3]
+  assert error.min(1).max() < 0.02
+  assert set(error.argmin(1)) == set(range(5))
+  assert 0.3 < (error.argmin(1) == 4).mean() < 0.7
+
+
+def test_a_disk_is_round_and_its_edge_smooth():
+  psf, parameters = _of_kind('defocus')
+  round_ = (parameters['angle'] == 0) & (parameters['strength'] > 2)
+  psf, radius = psf[round_], parameters['strength'][round_]
+  turned = np.rot90(psf, axes=(1, 2))
+  np.testing.assert_allclose(psf, turned, atol=1e-7)
+  x, y = _coordinates(psf)
+  distance = np.hypot(x, y)[None] - radius[:, None, None]
+  level = psf / psf.max((1, 2), keepdims=True)
+  assert (level[distance < -1] > 0.999).all() and not level[distance > 1].any()
+  assert ((level > 0.01) & (level < 0.99)).any((1, 2)).all()
+
+
+def test_linear_motion_is_even_along_its_angle():
+  psf, parameters = _of_kind('linear')
+  length, angle = parameters['strength'], parameters['angle']
+  np.testing.assert_allclose(
+    _variance(psf, angle), length**2 / 12, rtol=0.03, atol=0.5
+  )
+  assert _variance(psf, angle + np.pi / 2).max() < 0.3
+
+
+def test_camera_paths_are_connected_and_as_long_as_they_say():
+  psf, parameters = _of_kind('motion')
+  x, y = _coordinates(psf)
+  for kernel, length in zip(psf[:99], parameters['strength'], strict=False):
+    lit = kernel > 0
+    assert scipy.ndimage.label(lit, np.ones((3, 3)))[1] == 1
+    points = np.stack([x[lit], y[lit]], axis=-1)
+    gaps = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    assert abs(gaps.max() - length) < 3  # two half pixels, diagonally
+
+
+def test_camera_paths_differ_and_bend():
+  psf, parameters = _of_kind('motion')
+  long = psf[parameters['strength'] > 20]
+  assert len(np.unique(long.round(6), axis=0)) == len(long)
+  x, y = (axis[None] for axis in _coordinates(psf))
+  xx, yy, xy = ((long * a).sum((1, 2)) for a in (x * x, y * y, x * y))
+  spread = np.hypot(xx - yy, 2 * xy)
+  flatness = (xx + yy - spread) / (xx + yy + spread)
+  assert np.median(flatness) > 0.05  # straight ones have less than 0.01
+  assert (flatness < 0.02).mean() < 0.3
+
+
+@pytest.mark.parametrize(
+  'wrong',
+  [
+    {'kinds': ()},
+    {'kinds': ('gauss',)},
+    {'sigma': (2.0, 1.0)},
+    {'sigma': (0.0, 1.0)},
+    {'noise': (-0.1, 0.1)},
+    {'sharp': 1.5},
+  ],
+)
+def test_nonsense_is_refused_by_name(wrong):
+  with pytest.raises(ValueError, match=f'blur.{next(iter(wrong))}'):
+    BlurRanges(**wrong)
+
+
+@pytest.mark.parametrize(
+  ('size', 'k'), [((1, 1), 5), ((3, 5), 15), ((16, 31), 9), ((16, 31), 1)]
+)
+def test_convolve_is_scipy_with_reflected_borders(size, k):
+  rng = np.random.default_rng(0)
+  image, psf = rng.random((2, *size, 3)), rng.random((2, k, k))
+  result = _convolve(
+    jnp.asarray(image, jnp.float32), jnp.asarray(psf, jnp.float32)
+  )
+  expected = [
+    scipy.ndimage.convolve(x, p[..., None], mode='reflect')
+    for x, p in zip(image, psf, strict=True)
+  ]
+  np.testing.assert_allclose(result, np.stack(expected), rtol=1e-5, atol=1e-5)
+
+
+def test_a_constant_stays_constant_up_to_the_border():
+  image = jnp.full((64, 20, 27, 3), 0.7)
+  psf, _ = _draw(WIDE)
+  result = _convolve(image, jnp.asarray(psf[:64], jnp.float32))
+  np.testing.assert_allclose(result, 0.7, atol=1e-5)
+
+
+@given(st.integers(1, 5000))
+@settings(max_examples=50, deadline=None)
+def test_fast_sizes_are_even_and_smooth(size):
+  fast = blur_lib.fast_size(size)
+  assert size <= fast <= 1.1 * size + 2 and fast % 2 == 0
+  for prime in (2, 3, 5):
+    while fast % prime == 0:
+      fast //= prime
+  assert fast == 1
+
+
+def test_srgb_there_and_back():
+  levels = jnp.arange(256) / 255
+  linear = blur_lib.to_linear(levels)
+  np.testing.assert_allclose(blur_lib.to_srgb(linear), levels, atol=1e-6)
+  np.testing.assert_allclose(linear[128], 0.2158605, atol=1e-6)
+
+
+def test_the_result_is_an_8_bit_picture():
+  sharp = jnp.stack([_photo(24, 33)] * 3)
+  blur, info = _degrade(ALL)(sharp, _keys(3))
+  assert blur.shape == sharp.shape and blur.dtype == jnp.float32
+  assert blur.min() >= 0 and blur.max() <= 1
+  np.testing.assert_allclose(255 * blur, jnp.round(255 * blur), atol=1e-4)
+  size = psf_lib.psf_size(ALL)
+  shapes = {name: value.shape for name, value in info.items()}
+  assert shapes.pop('psf') == (3, size, size)
+  assert shapes == dict.fromkeys(
+    ['kind', 'strength', 'angle', 'noise', 'highlights', 'jpeg'], (3,)
+  )
+
+
+def test_an_image_does_not_depend_on_its_batch():
+  sharp = jnp.stack([_photo(24, 33), _photo(48, 33)[24:], _photo(24, 33)])
+  keys = _keys(3)
+  blur, info = _degrade(ALL)(sharp, keys)
+  assert (blur[0] != blur[2]).any()
+  mates = jnp.array([2, 1, 0])
+  shuffled, _ = _degrade(ALL)(1 - sharp.at[1].set(1 - sharp[1]), keys[mates])
+  np.testing.assert_array_equal(shuffled[1], blur[1])
+  # Another batch size is another program: sums may differ in their last bit.
+  alone, info_alone = _degrade(ALL)(sharp[1:2], keys[1:2])
+  np.testing.assert_allclose(alone[0], blur[1], atol=1.01 / 255)
+  assert (alone[0] != blur[1]).mean() < 0.01
+  for name in info:
+    np.testing.assert_allclose(info_alone[name][0], info[name][1], atol=1e-6)
+
+
+def test_light_is_blurred_while_it_is_linear():
+  # A fine checkerboard holds half of the light, which sRGB writes as 0.735.
+  checks = (np.indices((32, 32)).sum(0) % 2).astype(np.float32)
+  sharp = jnp.broadcast_to(checks[None, ..., None], (1, 32, 32, 3))
+  ranges = BlurRanges(sigma=(3.0, 3.0), noise=(0.0, 0.0))
+  blur, _ = _degrade(ranges)(sharp, _keys(1))
+  np.testing.assert_allclose(blur[0, 8:-8, 8:-8], 188 / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize('level', [0, 3, 128, 255])
+def test_brightness_is_kept(level):
+  ranges = BlurRanges(
+    kinds=KINDS[1:], noise=(0.0, 0.0), highlight_probability=1.0
+  )
+  sharp = jnp.full((8, 16, 16, 3), level / 255)
+  blur, _ = _degrade(ranges)(sharp, _keys(8))
+  np.testing.assert_allclose(blur, sharp, atol=1e-6)
+
+
+def test_without_blur_and_noise_the_picture_is_unchanged():
+  ranges = BlurRanges(sharp=1.0, noise=(0.0, 0.0), highlight_probability=1.0)
+  sharp = _photo(32, 32)[None]
+  blur, info = _degrade(ranges)(sharp, _keys(1))
+  np.testing.assert_allclose(blur, sharp, atol=1e-6)
+  assert info['kind'] == KINDS.index('sharp')
+
+
+def test_colours_are_not_shifted():
+  sharp = _photo(32, 32)[None]
+  blur, _ = _degrade(CLEAN)(sharp, _keys(1))
+  before = blur_lib.to_linear(sharp).mean((1, 2))
+  after = blur_lib.to_linear(blur).mean((1, 2))
+  np.testing.assert_allclose(after, before, rtol=0.01)
+
+
+def test_the_oracle_knows_the_kernel():
+  sharp = _photo(32, 32)[None]
+  blur, info = _degrade(CLEAN)(sharp, _keys(1))
+  light = _convolve(blur_lib.to_linear(sharp), info['psf'])
+  np.testing.assert_allclose(blur, blur_lib.to_srgb(light), atol=0.51 / 255)
+
+
+@pytest.mark.parametrize(
+  ('level', 'gain'), [(128, (0.95, 1.05)), (230, (0.8, 1.0)), (13, (1.2, 2.0))]
+)
+def test_noise_is_a_fraction_of_full_scale_at_mid_grey(level, gain):
+  ranges = BlurRanges(sharp=1.0, noise=(0.01, 0.03))
+  sharp = jnp.full((4, 64, 64, 3), level / 255)
+  blur, info = _degrade(ranges)(sharp, _keys(4))
+  measured = (blur - sharp).std((1, 2, 3)) / info['noise']
+  assert gain[0] < measured.min() and measured.max() < gain[1]
+
+
+def test_clipped_highlights_outshine_their_surroundings():
+  sharp = jnp.zeros((8, 21, 21, 3)).at[:, 10, 10].set(1)
+  ranges = BlurRanges(
+    sigma=(2.0, 2.0),
+    noise=(0.0, 0.0),
+    highlights=(1.0, 3.0),
+    highlight_probability=0.5,
+  )
+  blur, info = _degrade(ranges)(sharp, _keys(8))
+  excess = info['highlights']
+  drawn = excess > 0
+  assert drawn.any() and not drawn.all()
+  assert excess[drawn].min() >= 1 and excess.max() <= 3
+  light = blur_lib.to_linear(blur)[:, 10, 10, 0]
+  gain = light / light[~drawn].mean()
+  np.testing.assert_allclose(gain, 1 + excess, rtol=0.05)
+
+
+@pytest.mark.parametrize('quality', [30, 60, 75, 95])
+def test_jpeg_is_that_of_a_real_encoder(quality):
+  photo = skimage.data.astronaut()[10:47, 200:250]
+  file = io.BytesIO()
+  Image.fromarray(photo).save(file, 'JPEG', quality=quality, subsampling=0)
+  expected = np.asarray(Image.open(file), np.float32)
+  result = jax.jit(blur_lib.jpeg)(
+    jnp.float32(photo) / 255, jnp.float32(quality)
+  )
+  error = np.abs(np.round(np.clip(255 * result, 0, 255)) - expected)
+  # Whole blocks; a cut one depends on how an encoder fills it up.
+  assert error[:32, :48].mean() < 1 and error.mean() < 2
+
+
+def test_jpeg_is_drawn_as_often_as_wanted():
+  ranges = BlurRanges(sharp=1.0, noise=(0.0, 0.0), jpeg_probability=0.5)
+  sharp = jnp.stack([_photo(24, 24)] * 32)
+  blur, info = _degrade(ranges)(sharp, _keys(32))
+  quality = info['jpeg']
+  changed = jnp.abs(blur - sharp).max((1, 2, 3)) > 0.5 / 255
+  np.testing.assert_array_equal(quality > 0, changed)
+  assert 8 <= changed.sum() <= 24
+  drawn = quality[quality > 0]
+  assert drawn.min() >= 60 and drawn.max() <= 95

@@ -1,0 +1,298 @@
+"""The commands as a user types them, in processes of their own."""
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from deblur_jax import config as config_lib
+from deblur_jax import evaluate
+from deblur_jax.families import make_family
+from deblur_jax.train_lib import parallel, state, writer
+from deblur_jax.train_lib.checkpoint import Checkpoints
+from tests.runs import ROOT, TINY_FLAGS, command, picture, save
+
+CONFIG = '--config=configs/cnn_photos.py:small'
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+  """A workdir that `main` made."""
+  path = tmp_path_factory.mktemp('run')
+  done = command(
+    'main', CONFIG, f'--workdir={path}', '--config.steps=4', *TINY_FLAGS
+  )
+  assert done.returncode == 0, done.stderr
+  assert '| psnr' in done.stdout
+  assert 'loss=' in done.stderr
+  assert 'images/s' in done.stderr
+  return path
+
+
+def one_line(done, status, *words):
+  """Checks that a command ended with one clear line."""
+  assert done.returncode == status, done.stderr
+  lines = [line for line in done.stderr.splitlines() if 'error:' in line]
+  assert len(lines) == 1, done.stderr
+  assert 'Traceback' not in done.stderr
+  for word in words:
+    assert str(word) in lines[0]
+
+
+def test_workdir_is_complete(workdir):
+  for name in (
+    'config.json',
+    'metrics.jsonl',
+    'evaluation.json',
+    'per_image.csv',
+    'grid.png',
+    'samples/first_batch.png',
+    'samples/0000004.png',
+    'checkpoints/4',
+  ):
+    assert (workdir / name).exists(), name
+  assert list((workdir / 'tensorboard').iterdir())
+  assert not list(workdir.rglob('*.tmp'))
+  saved = json.loads((workdir / 'config.json').read_text())
+  assert saved['name'] == 'cnn_photos:small'
+  assert saved['config']['data']['crop'] == 16
+  assert 'jax' in saved['versions']
+
+
+def test_evaluation_json(workdir):
+  record = json.loads((workdir / 'evaluation.json').read_text())
+  assert record['family'] == 'cnn'
+  assert record['images'] == 2
+  assert record['step'] == 4
+  assert record['aligned'] is True
+  with (workdir / 'per_image.csv').open() as file:
+    rows = list(csv.DictReader(file))
+  assert list(rows[0])[:3] == ['image', 'mse_input', 'mse_output']
+  for name in ('mse', 'psnr', 'ssim', 'ssim_gauss'):
+    for side in ('input', 'output'):
+      summary = record['metrics'][name][side]
+      values = [float(row[f'{name}_{side}']) for row in rows]
+      assert summary['mean'] == pytest.approx(np.mean(values), rel=1e-4)
+      assert summary['low'] <= summary['mean'] <= summary['high']
+
+
+def test_metrics_lines(workdir):
+  lines = writer.read_metrics(workdir)
+  assert [m['step'] for m in lines if m['split'] == 'train'] == [1, 2, 3, 4]
+  assert [m['step'] for m in lines if m['split'] == 'val'] == [4]
+
+
+def test_evaluate_on_a_folder(workdir, tmp_path):
+  for i, size in enumerate([(27, 31), (27, 31), (16, 9)]):
+    image = picture(*size, seed=i)
+    save(tmp_path / 'sharp' / f'{i}.png', image)
+    grey = Image.fromarray(image).convert('L')
+    grey.save(save(tmp_path / 'blur' / f'{i}.jpg', image))
+  done = command('evaluate', f'--workdir={workdir}', f'--data={tmp_path}')
+  assert done.returncode == 0, done.stderr
+  folder = workdir / 'evaluations' / tmp_path.name
+  record = json.loads((folder / 'evaluation.json').read_text())
+  assert record['images'] == 3
+  assert (folder / 'grid.png').is_file()
+  with (folder / 'per_image.csv').open() as file:
+    assert [row['image'] for row in csv.DictReader(file)] == ['0', '1', '2']
+
+
+def test_evaluate_a_step(workdir, tmp_path):
+  save(tmp_path / 'a' / 'sharp.png', picture())
+  common = (f'--workdir={workdir}', f'--data={tmp_path / "a"}')
+  output = tmp_path / 'out'
+  done = command('evaluate', *common, '--step=2', f'--output={output}')
+  assert done.returncode == 0, done.stderr
+  assert json.loads((output / 'evaluation.json').read_text())['step'] == 2
+  one_line(command('evaluate', *common, '--step=3'), 2, 'no checkpoint 3')
+
+
+def test_restore_beside_and_into(workdir, tmp_path):
+  photo = save(tmp_path / 'photo.jpg', picture(33, 21))
+  grey = save(tmp_path / 'more' / 'grey.png', picture(8, 9)[..., 0])
+  done = command('restore', f'--workdir={workdir}', photo, grey.parent)
+  assert done.returncode == 0, done.stderr
+  with Image.open(tmp_path / 'photo_deblurred.jpg') as image:
+    assert image.size == (21, 33)
+  with Image.open(tmp_path / 'more' / 'grey_deblurred.png') as image:
+    assert (image.size, image.mode) == ((9, 8), 'L')
+  output = tmp_path / 'new' / 'result.png'
+  done = command('restore', f'--workdir={workdir}', f'--output={output}', photo)
+  assert done.returncode == 0, done.stderr
+  assert Image.open(output).format == 'PNG'
+
+
+def test_restore_goes_on_after_a_bad_file(workdir, tmp_path):
+  good = save(tmp_path / 'good.png', picture())
+  bad = tmp_path / 'bad.jpg'
+  bad.write_bytes(b'rubbish')
+  done = command('restore', f'--workdir={workdir}', bad, good)
+  assert done.returncode == 1
+  assert 'failed: ' in done.stderr
+  assert str(bad) in done.stderr
+  names = {path.name for path in tmp_path.iterdir()}
+  assert names == {'good.png', 'bad.jpg', 'good_deblurred.png'}
+
+
+def test_compare_writes_table_and_figure(workdir, tmp_path):
+  done = command(
+    'compare', f'--workdirs={workdir},{workdir}', f'--output={tmp_path}'
+  )
+  assert done.returncode == 0, done.stderr
+  assert 'cnn_photos:small' in done.stdout
+  assert (tmp_path / 'comparison.png').is_file()
+  with (tmp_path / 'results.csv').open() as file:
+    rows = list(csv.DictReader(file))
+  assert len(rows) == 2 * 4 * 2
+  record = json.loads((workdir / 'evaluation.json').read_text())
+  psnr = record['metrics']['psnr']['output']['mean']
+  assert float(rows[3]['mean']) == pytest.approx(psnr, rel=1e-4)
+
+
+def test_resume_after_sigkill_is_bit_exact(tmp_path):
+  """Killed with SIGKILL in mid-training, the run ends as if never killed."""
+  flags = (CONFIG, *TINY_FLAGS, '--config.steps=150', '--config.ema.decay=0.9')
+  whole, cut = tmp_path / 'whole', tmp_path / 'cut'
+  assert command('main', *flags, f'--workdir={whole}').returncode == 0
+  module = [sys.executable, '-m', 'deblur_jax.main']
+  child = subprocess.Popen(
+    [*module, *flags, f'--workdir={cut}'],
+    cwd=ROOT,
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.DEVNULL,
+  )
+  deadline = time.monotonic() + 300
+  while not list(cut.glob('checkpoints/[1-9]*[02468]')):
+    assert time.monotonic() < deadline
+    assert child.poll() is None
+    time.sleep(0.01)
+  child.send_signal(signal.SIGKILL)
+  assert child.wait() == -signal.SIGKILL
+  with Checkpoints(cut, read_only=True) as checkpoints:
+    assert 0 < checkpoints.latest() < 150
+  assert command('main', *flags, f'--workdir={cut}').returncode == 0
+  expected, got = saved_state(whole), saved_state(cut)
+  assert expected.step == got.step == 150
+  jax.tree.map(np.testing.assert_array_equal, expected, got)
+  assert scalars(whole) == scalars(cut)
+
+
+def saved_state(workdir):
+  config = config_lib.load(workdir)
+  init = state.make_init(config, make_family(config))
+  like = parallel.abstract(init, parallel.make_mesh())
+  with Checkpoints(workdir, read_only=True) as checkpoints:
+    return jax.device_get(checkpoints.restore(checkpoints.latest(), like))
+
+
+def scalars(workdir):
+  lines = writer.read_metrics(workdir)
+  return [{k: v for k, v in m.items() if k != 'minutes'} for m in lines]
+
+
+def test_steps_may_grow_and_nothing_else(workdir, tmp_path):
+  run = tmp_path / 'run'
+  shutil.copytree(workdir, run)
+  same = (CONFIG, *TINY_FLAGS, f'--workdir={run}')
+  before = (run / 'config.json').read_text()
+  other = command('main', *same, '--config.steps=4', '--config.seed=1')
+  one_line(other, 2, run, 'seed: 0 -> 1')
+  one_line(command('main', *same, '--config.steps=3'), 2, 'steps: 4 -> 3')
+  assert (run / 'config.json').read_text() == before
+  grown = command('main', *same, '--config.steps=6')
+  assert grown.returncode == 0, grown.stderr
+  assert evaluate.load(run).step == 6
+
+
+def test_workdir_in_use(workdir):
+  flags = (CONFIG, *TINY_FLAGS, '--config.steps=4', f'--workdir={workdir}')
+  with writer.lock(workdir):
+    one_line(command('main', *flags), 2, workdir, 'in use by another process')
+
+
+def test_init_from(workdir, tmp_path):
+  flags = (CONFIG, *TINY_FLAGS, f'--init_from={workdir}')
+  started = command(
+    'main',
+    *flags,
+    f'--workdir={tmp_path / "tuned"}',
+    '--config.steps=1',
+    '--config.optim.learning_rate=0.0',
+  )
+  assert started.returncode == 0, started.stderr
+  given, tuned = (evaluate.load(p) for p in (workdir, tmp_path / 'tuned'))
+  jax.tree.map(np.testing.assert_array_equal, given.params, tuned.params)
+  wider = command(
+    'main',
+    *flags,
+    f'--workdir={tmp_path / "wider"}',
+    '--config.steps=1',
+    '--config.model.nafnet.width=12',
+  )
+  one_line(wider, 2, '--init_from', workdir)
+
+
+BAD = {
+  'no config': ('main', [], 2, '--config=configs/'),
+  'config file': ('main', ['--config=configs/none.py'], 2, 'none.py'),
+  'config argument': ('main', [CONFIG[:-5] + 'tiny'], 2, 'tiny'),
+  'config key': ('main', [CONFIG, '--config.stesp=3'], 2, 'stesp'),
+  'config value': ('main', [CONFIG, '--config.steps=many'], 2, 'steps'),
+  'flag': ('main', [CONFIG, '--wrokdir=x'], 2, 'wrokdir'),
+  'family': ('main', [CONFIG, '--config.family=gna'], 2, 'family=gna'),
+  'blur kind': (
+    'main',
+    [CONFIG, '--config.data.blur.kinds=("fog",)'],
+    2,
+    'fog',
+  ),
+  'data set': ('main', [CONFIG, '--config.data.name=none'], 2, 'name=none'),
+  'workdir': ('evaluate', ['--workdir=nowhere'], 2, 'nowhere'),
+  'input': ('restore', ['--workdir=nowhere', 'none.jpg'], 2, 'none.jpg'),
+  'nothing': ('compare', ['--output=out'], 2, 'nothing to compare'),
+}
+
+
+@pytest.mark.parametrize('case', BAD)
+def test_bad_input_is_one_line(case, tmp_path):
+  module, arguments, status, word = BAD[case]
+  if module == 'main':
+    arguments = [*arguments, f'--workdir={tmp_path / "run"}']
+  one_line(command(module, *arguments), status, word)
+  assert not list(tmp_path.rglob('checkpoints/*'))
+
+
+def test_bad_data_is_one_line(workdir, tmp_path):
+  flags = (f'--workdir={workdir}', f'--data={tmp_path}')
+  one_line(command('evaluate', *flags), 2, tmp_path, 'no pictures')
+  save(tmp_path / 'blur' / 'a.png', picture())
+  save(tmp_path / 'sharp' / 'b.png', picture())
+  one_line(command('evaluate', *flags), 2, tmp_path, 'no partner', 'a, b')
+
+
+def test_checkpoint_of_another_network(workdir, tmp_path):
+  run = tmp_path / 'run'
+  shutil.copytree(workdir, run)
+  saved = json.loads((run / 'config.json').read_text())
+  saved['config']['model']['nafnet']['width'] = 12
+  (run / 'config.json').write_text(json.dumps(saved))
+  photo = save(tmp_path / 'photo.png', picture())
+  done = command('restore', f'--workdir={run}', photo)
+  one_line(done, 2, run, 'another network')
+
+
+def test_result_never_overwrites_an_input(workdir, tmp_path):
+  photo = save(tmp_path / 'photo.png', picture())
+  before = photo.read_bytes()
+  done = command('restore', f'--workdir={workdir}', f'--output={photo}', photo)
+  one_line(done, 2, photo, 'overwrite')
+  assert photo.read_bytes() == before

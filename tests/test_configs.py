@@ -1,0 +1,86 @@
+"""Every config file is traced from its data shapes to its restored picture."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from deblur_jax import config as config_lib
+from deblur_jax import evaluate
+from deblur_jax.families import make_family
+from deblur_jax.ops.prepare import make_prepare
+from deblur_jax.train_lib import optim, state, step
+from deblur_jax.types import InputError
+
+ROOT = pathlib.Path(__file__).parents[1]
+SPECS = [
+  f'configs/{path.name}{form}'
+  for path in sorted((ROOT / 'configs').glob('*.py'))
+  for form in ('', ':small')
+]
+
+
+@pytest.mark.parametrize('spec', SPECS)
+def test_config_is_traced(spec, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  config = config_lib.load_file(spec)
+  family = make_family(config)
+  init = state.make_init(config, family)
+  prepare = make_prepare(evaluate.blur_ranges(config), config.data.crop)
+  take_step = step.make_train_step(
+    family, optim.make_txs(config, family), prepare, config.seed
+  )
+  size, crop = config.data.batch_size, config.data.crop
+  raw = {
+    'sharp': jax.ShapeDtypeStruct((size, crop + 8, crop + 8, 3), jnp.uint8),
+    'id': jax.ShapeDtypeStruct((size,), jnp.int32),
+    'mask': jax.ShapeDtypeStruct((size,), jnp.bool_),
+  }
+  before = jax.eval_shape(init)
+  after, metrics = jax.eval_shape(take_step, before, raw)
+  assert jax.tree.map(lambda a: (a.shape, a.dtype), before) == jax.tree.map(
+    lambda a: (a.shape, a.dtype), after
+  )
+  assert all(value.shape == () for value in metrics.values())
+  blur = jax.ShapeDtypeStruct((2, 37, 45, 3), jnp.float32)
+  ids = jax.ShapeDtypeStruct((2,), jnp.int32)
+  restore = evaluate.make_restore(config, family)
+  restored = jax.eval_shape(restore, state.weights(before), blur, ids)
+  assert (restored.shape, restored.dtype) == (blur.shape, jnp.float32)
+
+
+@pytest.mark.parametrize('spec', SPECS)
+def test_config_survives_its_file(spec, monkeypatch, tmp_path):
+  monkeypatch.chdir(ROOT)
+  config = config_lib.load_file(spec)
+  config_lib.save(config, tmp_path, 'name')
+  loaded = config_lib.load(tmp_path)
+  assert config_lib.differences(config, loaded) == []
+  assert evaluate.blur_ranges(loaded) == evaluate.blur_ranges(config)
+  assert hash(loaded.model.nafnet.encoder)  # modules need tuples
+
+
+def test_no_default_is_none():
+  # ml_collections cannot override such a key from the command line.
+  assert None not in config_lib.flatten(config_lib.base_config()).values()
+
+
+def test_differences_name_the_keys():
+  old, new = config_lib.base_config(), config_lib.base_config()
+  new.data.crop = 99
+  assert config_lib.differences(old, new) == ['data.crop: 256 -> 99']
+
+
+@pytest.mark.parametrize(
+  'spec', ['configs/none.py', 'configs/cnn_photos.py:tiny']
+)
+def test_unknown_config_is_refused(spec, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  with pytest.raises(InputError, match='none.py|tiny'):
+    config_lib.load_file(spec)
+
+
+def test_default_workdir():
+  named = config_lib.default_workdir('configs/cnn_photos.py:small')
+  assert named == pathlib.Path('runs/cnn_photos_small')

@@ -1,0 +1,268 @@
+"""Pictures are read right, paired right, split stably and cut alike."""
+
+import io
+import itertools
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deblur_jax.config import base_config
+from deblur_jax.data import pictures, pipeline, sources
+from deblur_jax.data.builders import base, folder
+from deblur_jax.types import InputError
+from tests.runs import picture, save
+
+
+def data_config(root, pairs='synthetic', **changes):
+  data = base_config().data
+  data.name, data.manual_dir, data.pairs = 'folder', str(root), pairs
+  data.crop, data.batch_size = 8, 4
+  data.update(changes)
+  return data
+
+
+def make_pairs(root, count=10, size=(24, 20)):
+  for i in range(count):
+    image = picture(*size, seed=i)
+    save(root / 'sharp' / f'{i}.png', image)
+    save(root / 'blur' / f'{i}.png', 255 - image)
+  return root
+
+
+def test_exif_orientation_is_applied(tmp_path):
+  exif = Image.Exif()
+  exif[0x0112] = 6  # turn a quarter clockwise
+  image = picture(24, 16)
+  path = tmp_path / 'turned.png'
+  Image.fromarray(image).save(path, exif=exif)
+  np.testing.assert_array_equal(pictures.read_rgb(path), np.rot90(image, -1))
+
+
+@pytest.mark.parametrize('mode', ['L', 'P', 'RGBA', 'CMYK', '1'])
+def test_every_mode_becomes_rgb(tmp_path, mode):
+  image = Image.fromarray(picture()).convert(mode)
+  path = tmp_path / 'picture.tif'
+  image.save(path)
+  expected = np.asarray(image.convert('RGB'))
+  np.testing.assert_array_equal(pictures.read_rgb(path), expected)
+
+
+def test_16_bit_grey_is_scaled_not_clipped(tmp_path):
+  levels = np.linspace(0, 65535, 256).round().astype(np.uint16)
+  path = tmp_path / 'deep.png'
+  Image.fromarray(levels.reshape(16, 16)).save(path)
+  got = pictures.read_rgb(path)[..., 0].ravel()
+  np.testing.assert_array_equal(got, np.arange(256))
+
+
+@pytest.mark.parametrize('broken', ['truncated.jpg', 'text.png', 'empty.bmp'])
+def test_broken_files_are_named(tmp_path, broken):
+  buffer = io.BytesIO()
+  Image.fromarray(picture(64, 64)).save(buffer, 'JPEG')
+  content = {
+    'truncated.jpg': buffer.getvalue()[: len(buffer.getvalue()) // 2],
+    'text.png': b'not a picture',
+    'empty.bmp': b'',
+  }[broken]
+  path = tmp_path / broken
+  path.write_bytes(content)
+  with pytest.raises(InputError, match=broken):
+    pictures.read_rgb(path)
+
+
+def test_pairs_match_by_name_whatever_the_extension(tmp_path):
+  for i, (one, other) in enumerate([('.png', '.PNG'), ('.jpg', '.JPEG')]):
+    save(tmp_path / 'blur' / f'{i}{one}', picture(seed=i))
+    save(tmp_path / 'sharp' / f'{i}{other}', picture(seed=i))
+  pairs = folder.match(tmp_path / 'blur', tmp_path / 'sharp')
+  assert [pair.name for pair in pairs] == ['0', '1']
+  assert all(pair.blur.stem == pair.sharp.stem for pair in pairs)
+
+
+def test_a_missing_partner_is_named(tmp_path):
+  make_pairs(tmp_path, 3)
+  (tmp_path / 'blur' / '1.png').unlink()
+  with pytest.raises(InputError, match='no partner.* for 1$'):
+    folder.match(tmp_path / 'blur', tmp_path / 'sharp')
+
+
+def test_unequal_sizes_are_named(tmp_path):
+  make_pairs(tmp_path, 3)
+  save(tmp_path / 'blur' / '1.png', picture(24, 21))
+  with pytest.raises(InputError, match=r'blur/1\.png is 21x24 .* 20x24'):
+    list(sources.open_folder(tmp_path))
+
+
+def test_empty_folder(tmp_path):
+  with pytest.raises(InputError, match='no pictures'):
+    sources.open_folder(tmp_path)
+  with pytest.raises(InputError, match='no such folder'):
+    sources.open_folder(tmp_path / 'nowhere')
+
+
+@pytest.mark.parametrize('count', [3, 4, 10, 57])
+def test_splits_are_whole_disjoint_and_stable(count):
+  names = [f'{i}' for i in range(count)]
+  splits = base.split_names(names)
+  parts = list(itertools.chain(*splits.values()))
+  assert sorted(parts) == sorted(names)
+  assert all(splits.values())
+  assert base.split_names(names[::-1]) == splits
+
+
+def test_two_pictures_cannot_be_split():
+  with pytest.raises(InputError, match='at least 3'):
+    base.split_names(['a', 'b'])
+
+
+@pytest.mark.parametrize('size', [(30, 70), (64, 64), (65, 200), (10, 10)])
+def test_tiles_cover_everything(size):
+  seen = np.zeros(size, int)
+  for box in base.tiles((0, 0, *size), 64):
+    assert box[2] <= 64
+    assert box[3] <= 64
+    assert box[2:] == (min(size[0], 64), min(size[1], 64))
+    base.cut(seen, box)[...] += 1
+  assert seen.min() >= 1
+
+
+def test_folder_source_end_to_end(tmp_path):
+  data = data_config(make_pairs(tmp_path), 'real')
+  splits = {split: sources.open_split(data, split) for split in base.SPLITS}
+  assert {split: len(s) for split, s in splits.items()} == {
+    'train': 8,
+    'val': 1,
+    'test': 1,
+  }
+  for example in itertools.chain(*splits.values()):
+    image = picture(seed=int(example['name']))
+    np.testing.assert_array_equal(example['sharp'], image)
+    np.testing.assert_array_equal(example['blur'], 255 - image)
+
+
+def test_prepared_again_only_when_the_source_changed(tmp_path):
+  data = data_config(make_pairs(tmp_path))
+  first = sources.load_builder(data).data_dir
+  assert sources.load_builder(data).data_dir == first
+  save(tmp_path / 'sharp' / '0.png', picture(seed=99))
+  assert sources.load_builder(data).data_dir != first
+
+
+def test_bad_file_stops_or_is_skipped(tmp_path):
+  make_pairs(tmp_path, 4)
+  (tmp_path / 'sharp' / '2.png').write_bytes(b'rubbish')
+  with pytest.raises(InputError, match=r'2\.png'):
+    sources.load_builder(data_config(tmp_path))
+  builder = sources.load_builder(data_config(tmp_path, skip_bad=True))
+  sizes = [info.num_examples for info in builder.info.splits.values()]
+  assert sum(sizes) == 3
+
+
+def test_own_splits_are_honoured(tmp_path):
+  for split, count in (('train', 5), ('test', 2)):
+    make_pairs(tmp_path / split, count)
+  splits = folder.Builder.find_pairs(data_config(tmp_path, 'real'))
+  assert {s: len(pairs) for s, pairs in splits.items()} == {
+    'train': 4,
+    'val': 1,
+    'test': 2,
+  }
+
+
+def examples(count=6, real=True, size=(24, 20)):
+  def read(index):
+    sharp = picture(*size, seed=index)
+    sides = {'blur': 255 - sharp} if real else {}
+    return {'name': f'p{index}', 'sharp': sharp, **sides}
+
+  return sources.Examples(read, count, real)
+
+
+def take(batches, count):
+  return list(itertools.islice(batches, count))
+
+
+def assert_equal(one, other):
+  assert one.keys() == other.keys()
+  for key in one:
+    np.testing.assert_array_equal(one[key], other[key])
+
+
+def test_both_sides_are_cut_alike():
+  data = data_config('')
+  for batch in take(pipeline.train_batches(examples(), data, 0), 5):
+    assert batch['sharp'].shape == (4, 8, 8, 3)
+    np.testing.assert_array_equal(batch['blur'], 255 - batch['sharp'])
+
+
+def test_order_depends_on_seed_and_step_alone():
+  data = data_config('')
+  whole = take(pipeline.train_batches(examples(), data, 7), 6)
+  again = take(pipeline.train_batches(examples(), data, 7, start=3), 3)
+  for one, other in zip(whole[3:], again, strict=True):
+    assert_equal(one, other)
+  other = take(pipeline.train_batches(examples(), data, 8), 6)
+  assert any(
+    (a['id'] != b['id']).any() for a, b in zip(whole, other, strict=True)
+  )
+
+
+@pytest.mark.parametrize('count', [2, 4])
+def test_processes_together_load_the_same_batches(count):
+  data = data_config('')
+  whole = take(pipeline.train_batches(examples(), data, 0, start=2), 3)
+  parts = [
+    take(
+      pipeline.train_batches(
+        examples(), data, 0, 2, pipeline.Shard(index, count)
+      ),
+      3,
+    )
+    for index in range(count)
+  ]
+  for step, batch in enumerate(whole):
+    shares = [part[step] for part in parts]
+    joined = {k: np.concatenate([s[k] for s in shares]) for k in batch}
+    assert_equal(joined, batch)
+
+
+def test_every_epoch_sees_every_picture():
+  data = data_config('', batch_size=3)
+  batches = take(pipeline.train_batches(examples(6), data, 0), 4)
+  ids = np.concatenate([batch['id'] for batch in batches]).reshape(2, 6)
+  assert len(set(ids[0])) == len(set(ids[1])) == 6
+
+
+def test_small_pictures_are_mirrored_up_to_the_crop():
+  data = data_config('', crop=32)
+  (batch,) = take(pipeline.train_batches(examples(), data, 0), 1)
+  assert batch['sharp'].shape == (4, 32, 32, 3)
+
+
+def test_uneven_share_is_refused():
+  with pytest.raises(InputError, match='cannot be shared by 3'):
+    shard = pipeline.Shard(0, 3)
+    next(pipeline.train_batches(examples(), data_config(''), 0, shard=shard))
+
+
+def test_whole_batches_keep_every_picture_once():
+  def read(index):
+    return {'name': f'p{index}', 'sharp': picture(20 + index % 2, 20, index)}
+
+  source = sources.Examples(read, 7, False)
+  seen = {}
+  for names, batch in pipeline.whole_batches(source, 2 * 4e-4, 2, 1):
+    assert batch['mask'].sum() == len(names)
+    for row, name in enumerate(names):
+      index = int(pipeline.photograph(name)[1:])
+      assert name not in seen
+      seen[name] = batch['id'][row]
+      np.testing.assert_array_equal(batch['sharp'][row], read(index)['sharp'])
+  assert len(seen) == 14
+  assert len(set(seen.values())) == 14
+
+
+def test_ids_hang_on_names_only():
+  assert sources.example_id('chelsea@3') == sources.example_id('chelsea@3')
+  assert 0 <= sources.example_id('x') < 2**31

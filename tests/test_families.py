@@ -1,0 +1,105 @@
+"""What every family must do, whichever network it is made of."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from deblur_jax import evaluate
+from deblur_jax.families import make_family
+from deblur_jax.ops.prepare import make_prepare
+from deblur_jax.train_lib import optim, state, step
+from deblur_jax.types import InputError
+from tests.runs import picture, tiny_config
+
+CASES = {
+  'cnn': {'ema.decay': 0.99},
+  'baseline': {'model.name': 'encoder_decoder', 'loss': 'mse'},
+}
+
+
+def make_config(case):
+  config = tiny_config(case.replace('baseline', 'cnn'))
+  config.model.encoder_decoder.channels = (8, 8)
+  config.optim.learning_rate = 3e-3
+  config.steps = 60
+  config.update_from_flattened_dict(CASES[case])
+  return config
+
+
+def raw_pairs(rows, side):
+  sharp = np.stack([picture(side, side, seed=i) for i in range(rows)])
+  blur = sum(np.roll(sharp.astype(int), k, axis=2) for k in (-1, 0, 1)) // 3
+  return {
+    'blur': blur.astype(np.uint8),
+    'sharp': sharp,
+    'id': np.arange(rows, dtype=np.int32),
+    'mask': np.ones(rows, bool),
+  }
+
+
+@pytest.fixture(scope='module', params=CASES)
+def trained(request):
+  config = make_config(request.param)
+  family = make_family(config)
+  prepare = make_prepare(evaluate.blur_ranges(config))
+  take_step = jax.jit(
+    step.make_train_step(
+      family, optim.make_txs(config, family), prepare, 0, config.ema.decay
+    )
+  )
+  now = jax.jit(state.make_init(config, family))()
+  history = []
+  for _ in range(config.steps):
+    now, metrics = take_step(now, raw_pairs(4, 16))
+    history.append(metrics)
+  return config, family, now, history
+
+
+def test_loss_falls_on_one_batch(trained):
+  _, family, _, history = trained
+  name = family.schedule[-1]
+  losses = [float(metrics[f'{name}/loss']) for metrics in history]
+  assert np.mean(losses[-5:]) < 0.8 * losses[0]
+
+
+def test_restore_keeps_shape_and_range(trained):
+  config, family, now, _ = trained
+  restore = jax.jit(evaluate.make_restore(config, family))
+  for shape in ((1, 7, 5, 3), (2, 33, 18, 3)):
+    blur = jax.random.uniform(jax.random.key(0), shape)
+    restored = restore(state.weights(now), blur, jnp.arange(shape[0]))
+    assert restored.shape == shape
+    assert restored.dtype == jnp.float32
+    assert 0 <= restored.min() <= restored.max() <= 1
+
+
+def test_result_does_not_hang_on_batch_mates(trained):
+  config, family, now, _ = trained
+  restore = jax.jit(evaluate.make_restore(config, family))
+  blur = jax.random.uniform(jax.random.key(1), (3, 18, 20, 3))
+  together = restore(state.weights(now), blur, jnp.arange(3))
+  alone = restore(state.weights(now), blur[1:2], jnp.arange(1, 2))
+  np.testing.assert_allclose(together[1:2], alone, atol=2e-6)
+
+
+def test_ema_is_there_exactly_where_asked(trained):
+  config, family, now, _ = trained
+  assert set(now.ema) == set(family.ema)
+  assert bool(now.ema) == bool(config.ema.decay)
+
+
+def test_metrics_are_finite_scalars(trained):
+  *_, history = trained
+  assert all(np.isfinite(float(v)) for m in history for v in m.values())
+
+
+@pytest.mark.parametrize(
+  ('key', 'value'),
+  [('family', 'none'), ('model.name', 'none'), ('loss', 'none')],
+)
+def test_unknown_names_are_refused(key, value):
+  config = tiny_config()
+  config.update_from_flattened_dict({key: value})
+  with pytest.raises(InputError, match=f'{key}=none'):
+    make_family(config)

@@ -1,0 +1,67 @@
+"""Statistics, tables and figures."""
+
+import math
+
+import numpy as np
+import pytest
+
+from deblur_jax.report import figures, statistics, tables
+
+
+def test_interval_holds_the_mean_and_shrinks_with_n():
+  rng = np.random.default_rng(0)
+  widths = []
+  for count in (10, 1000):
+    values = rng.normal(3.0, 1.0, count)
+    low, high = statistics.interval(values, [str(i) for i in range(count)])
+    assert low < values.mean() < high
+    widths.append(high - low)
+  # The standard error: 2 x 1.96 / sqrt(n).
+  assert widths[1] == pytest.approx(2 * 1.96 / math.sqrt(1000), rel=0.15)
+  assert widths[0] > 5 * widths[1]
+
+
+def test_blurs_of_one_photograph_are_no_independent_pictures():
+  values = [1.0] * 8 + [2.0] * 8
+  photographs = ['a'] * 8 + ['b'] * 8
+  both = statistics.summary(values, photographs)
+  assert (both['low'], both['high']) == (1.0, 2.0)
+  assert both['mean'] == 1.5
+  single = statistics.summary(values, [str(i) for i in range(16)])
+  assert single['low'] > 1.0
+
+
+def test_infinite_and_empty_are_counted_not_averaged():
+  summary = statistics.summary([30.0, math.inf, math.nan], ['a', 'b', 'c'])
+  assert summary['mean'] == 30.0
+  assert (summary['n'], summary['infinite'], summary['empty']) == (1, 1, 1)
+  nothing = statistics.summary([math.nan], ['a'])
+  assert nothing['mean'] is None
+
+
+def test_markdown_columns_line_up():
+  text = tables.markdown(['a', 'bb'], [['x', '1'], ['yyy', '22']])
+  lines = text.split('\n')
+  assert len({len(line) for line in lines}) == 1
+  assert lines[1].startswith('| :--')
+
+
+def test_printable_cells():
+  row = {'image': 'x', 'psnr': math.inf, 'ssim': math.nan, 'n': 3}
+  assert tables.printable(row) == {
+    'image': 'x',
+    'psnr': 'inf',
+    'ssim': '',
+    'n': 3,
+  }
+
+
+def test_grid_keeps_pixels():
+  red = np.full((10, 12, 3), (200, 0, 0), np.uint8)
+  half = np.full((8, 12, 3), 0.5, np.float32)
+  sheet = figures.grid([[red, half]], [['left', 'right']])
+  gap = figures.GAP
+  np.testing.assert_array_equal(sheet[gap : gap + 10, gap : gap + 12], red)
+  second = sheet[gap : gap + 8, 2 * gap + 12 : 2 * gap + 24]
+  assert (second == 128).all()
+  assert (sheet[gap + 10 :, :, :] < 255).any()  # captions are written

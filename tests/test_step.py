@@ -1,0 +1,184 @@
+"""The train step against plain optax; skipping, averaging, devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import Mesh
+
+from deblur_jax.ops.prepare import make_prepare
+from deblur_jax.ops.psf import BlurRanges
+from deblur_jax.train_lib import optim, parallel, state, step
+from deblur_jax.types import Family, InputError
+from tests.runs import tiny_config
+
+RANGES = BlurRanges(sigma=(0.5, 1.0))
+
+
+def linear_family(ema=()):
+  """Two networks of one number each; each loss pulls only its own."""
+
+  def init(key, batch):
+    del key, batch
+    return {name: {'w': jnp.float32(0.5)} for name in ('first', 'second')}
+
+  def make_loss(name, other):
+    def loss(params, batch, key, at):
+      del key, at
+      own, constant = params[name]['w'], params[other]['w']
+      value = jnp.mean((own * batch['blur'] - constant - batch['sharp']) ** 2)
+      return value, {'w': own}
+
+    return loss
+
+  losses = {
+    'first': make_loss('first', 'second'),
+    'second': make_loss('second', 'first'),
+  }
+  return Family(init, losses, ('first', 'second'), lambda *a: a[1], ema)
+
+
+def raw_batch(rows=8, side=8, seed=0):
+  rng = np.random.default_rng(seed)
+  shape = (rows, side, side, 3)
+  return {
+    'blur': rng.integers(0, 255, shape, np.uint8),
+    'sharp': rng.integers(0, 255, shape, np.uint8),
+    'id': np.arange(rows, dtype=np.int32),
+    'mask': np.ones(rows, bool),
+  }
+
+
+def make(family, decay=0.0):
+  config = tiny_config()
+  txs = optim.make_txs(config, family)
+  init = state.make_init(config, family)
+  prepare = make_prepare(RANGES)
+  return init(), jax.jit(step.make_train_step(family, txs, prepare, 0, decay))
+
+
+def test_step_is_plain_optax():
+  family = linear_family()
+  before, take_step = make(family)
+  after, _ = take_step(before, raw_batch())
+  batch = make_prepare(RANGES)(raw_batch(), None)
+  params = before.params
+  for name in family.schedule:
+    tx = optim.make_tx(tiny_config().optim, tiny_config().steps)
+
+    def own_loss(own, name=name, params=params):
+      return family.losses[name]({**params, name: own}, batch, None, 0)[0]
+
+    grads = jax.grad(own_loss)(params[name])
+    updates, _ = tx.update(grads, tx.init(params[name]), params[name])
+    params = {**params, name: optax.apply_updates(params[name], updates)}
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
+    after.params,
+    params,
+  )
+  assert after.step == 1
+
+
+def test_each_loss_moves_its_own_network_only():
+  family = linear_family()
+  config = tiny_config()
+  txs = optim.make_txs(config, family)
+  before = state.make_init(config, family)()
+  batch = make_prepare(RANGES)(raw_batch(), None)
+  for name, other in (('first', 'second'), ('second', 'first')):
+    update = step.make_update(name, family.losses[name], txs[name])
+    after, _ = update(before, batch, None)
+    assert after.params[name]['w'] != before.params[name]['w']
+    assert after.params[other] is before.params[other]
+    assert after.opt[other] is before.opt[other]
+
+
+def test_ema_warms_up_and_then_decays():
+  before, take_step = make(linear_family(ema=('first',)), decay=0.3)
+  expected = before.ema['first']['w']
+  now = before
+  for n in range(4):
+    now, _ = take_step(now, raw_batch(seed=n))
+    decay = min(0.3, (1 + n) / (10 + n))
+    expected = decay * expected + (1 - decay) * now.params['first']['w']
+    np.testing.assert_allclose(now.ema['first']['w'], expected, rtol=1e-6)
+  assert set(state.weights(now)) == {'first', 'second'}
+  np.testing.assert_array_equal(
+    state.weights(now)['first']['w'], now.ema['first']['w']
+  )
+
+
+def test_non_finite_step_changes_nothing_and_is_counted():
+  family = linear_family(ema=('first',))
+
+  def poisoned(params, batch, key, at):
+    value, metrics = linear_family().losses['second'](params, batch, key, at)
+    return jnp.where(at == 1, jnp.nan, 1.0) * value, metrics
+
+  family = Family(
+    family.init,
+    {**family.losses, 'second': poisoned},
+    family.schedule,
+    family.restore,
+    family.ema,
+  )
+  now, take_step = make(family, decay=0.9)
+  now, _ = take_step(now, raw_batch())
+  skipped, metrics = take_step(now, raw_batch(seed=1))
+  for part in ('params', 'opt', 'ema'):
+    jax.tree.map(
+      np.testing.assert_array_equal, getattr(now, part), getattr(skipped, part)
+    )
+  assert skipped.step == 2
+  assert skipped.skipped.tolist() == [1, 1]
+  assert metrics['skipped_in_a_row'] == 1
+  recovered, _ = take_step(skipped, raw_batch(seed=2))
+  assert recovered.skipped.tolist() == [0, 1]
+  assert recovered.params['first']['w'] != now.params['first']['w']
+
+
+def test_keys_hang_on_step_and_slot():
+  first = jax.random.key_data(step.example_keys(0, jnp.int32(5), 8))
+  again = jax.random.key_data(step.example_keys(0, jnp.int32(5), 4))
+  np.testing.assert_array_equal(first[:4], again)
+  other = jax.random.key_data(step.example_keys(0, jnp.int32(6), 8))
+  assert len(np.unique(np.concatenate([first, other]), axis=0)) == 16
+
+
+def test_schedule_ends():
+  optim_config = tiny_config().optim
+  schedule = optim.make_schedule(optim_config, 100)
+  assert schedule(0) == pytest.approx(optim_config.learning_rate)
+  assert schedule(100) == pytest.approx(optim_config.final_learning_rate)
+  assert schedule(50) == pytest.approx(optim_config.learning_rate / 2, rel=1e-3)
+
+
+def test_one_device_equals_four():
+  """The blur's FFT runs inside shard_map, so both kinds of split are tested."""
+  results = []
+  for count in (1, 4):
+    mesh = Mesh(np.array(jax.devices()[:count]), (parallel.BATCH_AXIS,))
+    family = linear_family()
+    config = tiny_config()
+    prepare = make_prepare(
+      RANGES, 8, lambda f, mesh=mesh: parallel.per_shard(f, mesh)
+    )
+    take_step = parallel.compile_step(
+      step.make_train_step(family, optim.make_txs(config, family), prepare, 0),
+      mesh,
+    )
+    now = parallel.compile_init(state.make_init(config, family), mesh)()
+    for seed in range(3):
+      raw = {k: v for k, v in raw_batch(seed=seed).items() if k != 'blur'}
+      now, metrics = take_step(now, parallel.put_batch(raw, mesh))
+    results.append((now.params, metrics))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5), *results
+  )
+
+
+def test_batch_must_fit_the_devices():
+  with pytest.raises(InputError, match='batch_size=6'):
+    parallel.check_batch_size(6, parallel.make_mesh())
