@@ -13,10 +13,4 @@ from deblur_jax.config import is_small
 
 def get_config(argument=''):
   small = is_small(argument)
-  config = presets.photos(small)
-  config.family = 'cnn'
-  config.model.name = 'nafnet'
-  if small:
-    config.model.nafnet.width = 16
-    config.model.nafnet.encoder = (1, 1, 1, 4)
-  return config
+  return presets.nafnet(presets.photos(small), small)

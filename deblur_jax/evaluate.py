@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from deblur_jax import cli, files
 from deblur_jax import config as config_lib
-from deblur_jax.data import pipeline, sources
+from deblur_jax.data import align, pipeline, sources
 from deblur_jax.families import make_family
 from deblur_jax.ops import scores
 from deblur_jax.ops.prepare import make_prepare
@@ -230,7 +230,7 @@ def evaluate(
   repeats = 1 if source.real else model.config.eval.blurs
   total = len(source) * repeats
   shown = set(np.linspace(0, total - 1, GRID_ROWS).astype(int))
-  rows, grid, seconds = [], [], 0.0
+  rows, grid, shifts, seconds = [], [], {}, 0.0
   progress = tqdm.tqdm(
     score_all(model, source, repeats),
     desc=f'{model.name} on {dataset}',
@@ -241,6 +241,9 @@ def evaluate(
   for i, scored in enumerate(progress):
     rows.append(scored.row)
     seconds += scored.seconds
+    if source.real:
+      blur, _, sharp = scored.pictures
+      shifts[scored.row['image']] = align.shift(blur, sharp)
     if i in shown:
       grid.append((scored.row, scored.pictures))
   rows.sort(key=lambda row: row['image'])
@@ -254,7 +257,7 @@ def evaluate(
     'parameters': state.count(model.params),
     'images': len(rows),
     'ms_per_image': round(1e3 * seconds / len(rows), 3),
-    'aligned': True,
+    **align.verdict(shifts),
     'metrics': summarise(rows),
   }
   write(output, record, rows, grid)

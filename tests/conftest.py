@@ -9,10 +9,10 @@ CACHE = pathlib.Path(tempfile.gettempdir()) / 'deblur_jax_test_cache'
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(CACHE))
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.5')
 os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = 'true'  # compiles sooner
 os.environ['TFDS_DATA_DIR'] = tempfile.mkdtemp(prefix='deblur_jax_tfds_')
 
 import jax  # noqa: E402
 
 jax.config.update('jax_num_cpu_devices', 4)
-jax.config.update('jax_disable_most_optimizations', True)
 jax.config.update('jax_numpy_rank_promotion', 'raise')

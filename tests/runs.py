@@ -1,12 +1,18 @@
 """Tiny configs and pictures for the tests."""
 
+import contextlib
+import dataclasses
+import importlib
+import io
 import pathlib
 import subprocess
 import sys
+from unittest import mock
 
 import numpy as np
 from PIL import Image
 
+from deblur_jax import cli
 from deblur_jax.config import base_config
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -45,15 +51,42 @@ TINY_FLAGS = (
 )
 
 
-def command(module, *arguments):
-  """Runs python -m deblur_jax.MODULE as a user would."""
-  return subprocess.run(
+def process(module, *arguments):
+  """Starts python -m deblur_jax.MODULE as a user would; returns the Popen."""
+  return subprocess.Popen(
     [sys.executable, '-m', f'deblur_jax.{module}', *map(str, arguments)],
     cwd=ROOT,
-    capture_output=True,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
     text=True,
-    check=False,
   )
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+  """How a command ended."""
+
+  returncode: int
+  stdout: str
+  stderr: str
+
+
+def command(module, *arguments):
+  """Runs a command inside this process: what `process` does, sooner."""
+  main = importlib.import_module(f'deblur_jax.{module}').main
+  argv = [f'deblur_jax.{module}', *map(str, arguments)]
+  stdout, stderr = io.StringIO(), io.StringIO()
+  with (
+    mock.patch.object(sys, 'argv', argv),
+    contextlib.chdir(ROOT),
+    contextlib.redirect_stdout(stdout),
+    contextlib.redirect_stderr(stderr),
+  ):
+    try:
+      cli.run(main)
+    except SystemExit as end:
+      status = end.code
+  return Done(status, stdout.getvalue(), stderr.getvalue())
 
 
 def picture(height=24, width=20, seed=0):

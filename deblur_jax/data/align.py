@@ -91,7 +91,9 @@ def _fit(blur, sharp, moved, sigma, prior):
   jet = np.stack([(left[i] @ columns[j].T).ravel() for i, j in orders], 1)
   jet = (jet - jet.mean(0)).astype(np.float64)
   gram = jet.T @ jet
-  precision = np.r_[1e-3, [(sigma / prior) ** 2] * 2, [0.25] * (len(orders) - 3)]
+  precision = np.r_[
+    1e-3, [(sigma / prior) ** 2] * 2, [0.25] * (len(orders) - 3)
+  ]
   noise = _FLOOR + 0.1 * gram[0, 0] / len(jet)
   for _ in range(6):
     y = _jet(sides[0], sigma, 0, moved[0])[0] @ blur

@@ -42,29 +42,38 @@ class Examples(Sequence[Example]):
     return self.read(index)
 
 
+def builder_class(name: str) -> type[base.PairBuilder]:
+  """Returns the Builder of data/builders/NAME.py.
+
+  Raises:
+    InputError: there is none.
+  """
+  try:
+    module = importlib.import_module(f'deblur_jax.data.builders.{name}')
+    return module.Builder
+  except (ModuleNotFoundError, AttributeError):
+    raise InputError(
+      f'config.data.name={name}: no such data set in data/builders/'
+    ) from None
+
+
 def load_builder(data) -> tfds.core.DatasetBuilder:
   """Finds the pairs of a config.data and prepares them if they changed.
 
   Raises:
     InputError: unknown name, no files, or a broken or unmatched file.
   """
-  module = f'deblur_jax.data.builders.{data.name}'
-  try:
-    builder_class = importlib.import_module(module).Builder
-  except ModuleNotFoundError:
-    raise InputError(
-      f'config.data.name={data.name}: no such data set in data/builders/'
-    ) from None
-  splits = builder_class.find_pairs(data)
+  builder_type = builder_class(data.name)
+  splits = builder_type.find_pairs(data)
   mark = base.fingerprint(splits, (data.pairs, data.skip_bad))
   builder_config = base.PairsConfig(
     name=mark,
-    version=builder_class.VERSION,
+    version=builder_type.VERSION,
     splits=splits,
     skip_bad=data.skip_bad,
   )
   tfds.disable_progress_bar()  # ours counts pictures, not shards
-  builder = builder_class(config=builder_config, file_format='array_record')
+  builder = builder_type(config=builder_config, file_format='array_record')
   builder.download_and_prepare(file_format='array_record')
   return builder
 

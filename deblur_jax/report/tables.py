@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+LISTED = 5
 DIGITS = {'mse': 1, 'psnr': 2, 'ssim': 4, 'ssim_gauss': 4}
 
 
@@ -44,7 +45,19 @@ def evaluation(record: Mapping[str, Any]) -> str:
     f'({record["split"]}): {record["images"]} images, '
     f'{record["ms_per_image"]:.0f} ms each'
   )
-  return f'{title}\n\n{markdown(header, rows)}'
+  return '\n\n'.join([title, markdown(header, rows), *alignment(record)])
+
+
+def alignment(record: Mapping[str, Any]) -> list[str]:
+  """Returns a remark on pairs that do not match pixel by pixel, if any."""
+  names = record['unaligned']
+  if not names:
+    return []
+  remark = f'{len(names)} of {record["images"]} pairs are shifted: '
+  remark += ', '.join(names[:LISTED]) + (' ...' if len(names) > LISTED else '')
+  if not record['aligned']:
+    remark += '\nThis set is not aligned: its scores say little.'
+  return [remark]
 
 
 def comparison(records: Sequence[Mapping[str, Any]]) -> str:

@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import io
 import itertools
+import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -20,6 +21,7 @@ from deblur_jax.data import pictures
 from deblur_jax.types import InputError
 
 SPLITS = ('train', 'val', 'test')
+LISTED = 5
 TILE = 512
 """Largest side of a stored training picture, in pixels."""
 
@@ -118,9 +120,7 @@ def examples(pair: Pair, tiled: bool) -> Iterator[tuple[str, dict]]:
     InputError: a file cannot be read, or the two sides differ in size.
   """
   sides = read_pair(pair)
-  height, width = sides['sharp'].shape[:2]
-  left, right = (round(share * width) for share in pair.columns)
-  area = (0, left, height, right - left)
+  area = part(pair, sides['sharp'])
   for box in tiles(area, TILE) if tiled else [area]:
     encoded = {side: encode(cut(image, box)) for side, image in sides.items()}
     key = f'{pair.name}@{",".join(map(str, box))}'
@@ -129,7 +129,7 @@ def examples(pair: Pair, tiled: bool) -> Iterator[tuple[str, dict]]:
 
 
 def read_pair(pair: Pair) -> dict[str, np.ndarray]:
-  """Reads sharp and, for real pairs, blur as u8[H,W,3] of one size.
+  """Reads the whole sharp and, for real pairs, blur as u8[H,W,3] of one size.
 
   Raises:
     InputError: a file cannot be read, or the two sides differ in size.
@@ -145,6 +145,20 @@ def read_pair(pair: Pair) -> dict[str, np.ndarray]:
       'of a pair need one size'
     )
   return {'blur': blur, 'sharp': sharp}
+
+
+def part(pair: Pair, image: np.ndarray) -> Box:
+  """Returns the box of the pair's columns in u8[H,W,3]."""
+  height, width = image.shape[:2]
+  left, right = (round(share * width) for share in pair.columns)
+  return 0, left, height, right - left
+
+
+def read_part(pair: Pair) -> dict[str, np.ndarray]:
+  """Reads the sides of a pair as `read_pair`, cut to its columns."""
+  sides = read_pair(pair)
+  box = part(pair, sides['sharp'])
+  return {side: cut(image, box) for side, image in sides.items()}
 
 
 def tiles(area: Box, tile: int) -> list[Box]:
@@ -201,20 +215,83 @@ def hash_rank(names: Iterable[str]) -> list[str]:
   return sorted(names, key=lambda n: hashlib.sha256(n.encode()).hexdigest())
 
 
-def split_names(names: Sequence[str]) -> dict[str, list[str]]:
-  """Splits names 80/10/10 by hash rank; no split is empty from 3 names up.
+def split_pairs(pairs: Sequence[Pair], by=lambda pair: pair.name) -> Splits:
+  """Splits pairs 80/10/10 by hash rank; none is empty from 3 groups up.
+
+  Args:
+    pairs: all pairs.
+    by: pair -> group; a group is never torn apart.
 
   Raises:
-    InputError: there are fewer than 3 names.
+    InputError: there are fewer than 3 groups.
   """
-  if len(names) < 3:
+  groups = hash_rank({by(pair) for pair in pairs})
+  if len(groups) < 3:
     raise InputError(
-      f'{len(names)} pictures cannot be split: at least 3 needed'
+      f'{len(groups)} pictures cannot be split into train, val and test: '
+      'at least 3 are needed'
     )
-  ranked = hash_rank(names)
+  part = max(1, len(groups) // 10)
+  split_of = dict.fromkeys(groups, 'train')
+  split_of |= dict.fromkeys(groups[:part], 'test')
+  split_of |= dict.fromkeys(groups[part : 2 * part], 'val')
+  splits = {split: [] for split in SPLITS}
+  for pair in pairs:
+    splits[split_of[by(pair)]].append(pair)
+  return splits
+
+
+def complete(splits: Splits) -> Splits:
+  """Makes a missing val or test from a tenth of train each, by hash rank.
+
+  Raises:
+    InputError: train has too few pictures to share.
+  """
+  missing = [split for split in ('val', 'test') if split not in splits]
+  if 'train' not in splits or not missing:
+    return splits
+  train = {pair.name: pair for pair in splits['train']}
+  if len(train) <= len(missing):
+    raise InputError(
+      f'{len(train)} training pictures cannot be shared with {missing}'
+    )
+  ranked = hash_rank(train)
   part = max(1, len(ranked) // 10)
-  return {
-    'test': sorted(ranked[:part]),
-    'val': sorted(ranked[part : 2 * part]),
-    'train': sorted(ranked[2 * part :]),
-  }
+  result = dict(splits)
+  for split in missing:
+    result[split] = [train[name] for name in sorted(ranked[:part])]
+    ranked = ranked[part:]
+  return {**result, 'train': [train[name] for name in sorted(ranked)]}
+
+
+def listed(names: Sequence[str]) -> str:
+  """Returns the first names, and how many more there are."""
+  more = f' and {len(names) - LISTED} more' if len(names) > LISTED else ''
+  return ', '.join(names[:LISTED]) + more
+
+
+def data_root(data) -> pathlib.Path:
+  """Returns config.data.manual_dir, or $DEBLUR_DATA, or ~/deblur_data."""
+  given = data.manual_dir or os.environ.get('DEBLUR_DATA', '~/deblur_data')
+  return pathlib.Path(given).expanduser()
+
+
+def not_found(
+  what: str, page: str, tree: str, looked: Iterable[pathlib.Path]
+) -> InputError:
+  """Returns the error for a data set that is not there.
+
+  Args:
+    what: the data set's name.
+    page: Kaggle's OWNER/NAME.
+    tree: the layout to unpack it to.
+    looked: the folders that were tried.
+  """
+  places = '\n  '.join(str(path.absolute()) for path in looked)
+  return InputError(
+    f'{what} is not here. Looked for\n  {places}\n'
+    f'Download it from https://www.kaggle.com/datasets/{page} and unpack it '
+    f'so that the folder given by --config.data.manual_dir=DIR (or '
+    f'$DEBLUR_DATA) holds\n  {tree}\n'
+    'configs/cnn_photos.py runs without any download.'
+  )

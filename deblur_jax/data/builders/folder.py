@@ -12,8 +12,6 @@ from deblur_jax.data import pictures
 from deblur_jax.data.builders import base
 from deblur_jax.types import InputError
 
-LISTED = 5
-
 
 class Builder(base.PairBuilder):
   """Pairs or photographs below `config.data.manual_dir`."""
@@ -23,16 +21,23 @@ class Builder(base.PairBuilder):
   @staticmethod
   def find_pairs(data) -> base.Splits:
     """Returns the pairs of each split; see `PairBuilder`."""
-    root = pathlib.Path(data.manual_dir or '.').expanduser()
+    root = base.data_root(data)
     real = data.pairs == 'real'
     if not root.is_dir():
       raise InputError(f'{root}: no such folder (config.data.manual_dir)')
-    present = [split for split in base.SPLITS if (root / split).is_dir()]
-    if present:
-      splits = {s: find(root / s, real, f'{s}/') for s in present}
-    else:
-      splits = _split(find(root, real))
-    return _with_val(splits, root)
+    splits = find_splits(root, real)
+    return base.complete(splits or base.split_pairs(find(root, real)))
+
+
+def find_splits(
+  root: pathlib.Path, real: bool, prefix: str = ''
+) -> base.Splits:
+  """Returns the pairs of ROOT/{train,val,test} that exist."""
+  return {
+    split: find(root / split, real, f'{prefix}{split}/')
+    for split in base.SPLITS
+    if (root / split).is_dir()
+  }
 
 
 def find(folder: pathlib.Path, real: bool, prefix: str = '') -> list[base.Pair]:
@@ -71,7 +76,7 @@ def match(
   lonely = sorted(blurred.keys() ^ sharps.keys())
   if lonely:
     raise InputError(
-      f'{blur.parent}: no partner in blur/ or sharp/ for {_listed(lonely)}'
+      f'{blur.parent}: no partner in blur/ or sharp/ for {base.listed(lonely)}'
     )
   return [
     base.Pair(prefix + name, sharps[name], blurred[name])
@@ -88,30 +93,3 @@ def _by_name(folder: pathlib.Path) -> dict[str, pathlib.Path]:
       raise InputError(f'{path} and {found[name].name} have one name: keep one')
     found[name] = path
   return found
-
-
-def _listed(names: list[str]) -> str:
-  more = f' and {len(names) - LISTED} more' if len(names) > LISTED else ''
-  return ', '.join(names[:LISTED]) + more
-
-
-def _split(pairs: list[base.Pair]) -> base.Splits:
-  by_name = {pair.name: pair for pair in pairs}
-  names = base.split_names(list(by_name))
-  return {s: [by_name[name] for name in names[s]] for s in base.SPLITS}
-
-
-def _with_val(splits: base.Splits, root: pathlib.Path) -> base.Splits:
-  """Takes a tenth of train as val where there is none."""
-  if 'train' not in splits or 'val' in splits:
-    return splits
-  train = {pair.name: pair for pair in splits['train']}
-  if len(train) < 2:
-    raise InputError(f'{root}/train: one picture cannot make train and val')
-  ranked = base.hash_rank(train)
-  part = max(1, len(ranked) // 10)
-  return {
-    **splits,
-    'val': [train[name] for name in sorted(ranked[:part])],
-    'train': [train[name] for name in sorted(ranked[part:])],
-  }
