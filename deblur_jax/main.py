@@ -42,6 +42,8 @@ def parse(argv: list[str]) -> flags.FlagValues:
   flags.DEFINE_bool('help', False, 'show this', flag_values=values)
   try:
     values(argv)
+    if values.config is not None:
+      values.config.lock()  # fails where the file could not be loaded
   except (*FLAG_ERRORS, OSError) as error:
     raise InputError(' '.join(str(error).split())) from None
   return values

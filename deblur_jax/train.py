@@ -21,7 +21,7 @@ from deblur_jax.ops.prepare import make_prepare
 from deblur_jax.ops.psf import psf_size
 from deblur_jax.report import figures
 from deblur_jax.train_lib import optim, parallel, state, step, writer
-from deblur_jax.train_lib.checkpoint import Checkpoints
+from deblur_jax.train_lib.checkpoint import Checkpoints, has_checkpoints
 from deblur_jax.types import (
   Array,
   Batch,
@@ -60,20 +60,19 @@ def train(
   mesh = parallel.make_mesh()
   parallel.check_batch_size(config.data.batch_size, mesh)
   family = make_family(config)
-  with (
-    writer.lock(workdir),
-    Checkpoints(workdir, config.checkpoint.keep) as checkpoints,
-  ):
+  take_step = make_step(config, family, mesh)
+  # All splits: a missing test split must not show after days of training.
+  data = {s: sources.open_split(config.data, s) for s in sources.SPLITS}
+  validate = make_validate(config, family, mesh, data['val'])
+  with writer.lock(workdir):
     claim(config, workdir, name)
+    checkpoints = Checkpoints(workdir, config.checkpoint.keep)
     now = start(config, family, mesh, checkpoints, init_from)
     begin = int(now.step)
-    if begin >= config.steps:
-      return
-    batches = open_batches(config, begin)
-    take_step = make_step(config, family, mesh)
-    validate = make_validate(config, family, mesh)
+    batches = open_batches(config, data['train'], begin)
     clock = Clock(workdir, begin)
     with (
+      checkpoints,
       writer.Writer(workdir, begin) as log,
       progress(name, config, begin) as bar,
     ):
@@ -98,17 +97,17 @@ def train(
 
 
 def due(done: int, every: int, last: int) -> bool:
-  """Returns whether something is to be done after this step."""
-  return done % every == 0 or done == last
+  """Returns whether this step is one of every so many (0: none), or the last."""
+  return done == last or bool(every and done % every == 0)
 
 
 def claim(config: ConfigDict, workdir: pathlib.Path, name: str) -> None:
   """Makes the workdir this config's, or checks that it is.
 
   Raises:
-    InputError: it was made with another config; only `steps` may grow.
+    InputError: it holds checkpoints of another config; only `steps` may grow.
   """
-  if (workdir / config_lib.FILE).exists():
+  if has_checkpoints(workdir):
     old = config_lib.load(workdir)
     grown = config.steps >= old.steps
     changed = [
@@ -180,10 +179,9 @@ def make_step(config: ConfigDict, family: Family, mesh: Mesh) -> step.TrainStep:
 
 
 def open_batches(
-  config: ConfigDict, done: int
+  config: ConfigDict, source: sources.Examples, done: int
 ) -> Iterator[pipeline.NumpyBatch]:
   """Returns this process's training batches after `done` steps."""
-  source = sources.open_split(config.data, 'train')
   shard = pipeline.Shard(jax.process_index(), jax.process_count())
   ranges = evaluate.blur_ranges(config)
   margin = 0 if source.real else psf_size(ranges) // 2
@@ -192,9 +190,10 @@ def open_batches(
   )
 
 
-def make_validate(config: ConfigDict, family: Family, mesh: Mesh) -> Validate:
-  """Returns validate(weights), on the centres of pictures of the val split."""
-  source = sources.open_split(config.data, 'val')
+def make_validate(
+  config: ConfigDict, family: Family, mesh: Mesh, source: sources.Examples
+) -> Validate:
+  """Returns validate(weights), on the centres of pictures of a source."""
   raw = pipeline.centre_batch(
     source, config.data.crop, config.eval.images, mesh.size
   )

@@ -1,18 +1,17 @@
 """Is a blurred picture aligned with its sharp one? The shift of each pair.
 
-A centred blur of any shape moves nothing on average: its kernel's centroid, the
-first moment, is zero, while phase correlation follows the kernel's peak. Low
-frequencies see a kernel through its moments alone,
+A blur of any shape moves nothing as long as its kernel is centred: the centroid
+m1 is zero, whatever the place of the peak, which is what phase correlation
+follows. Low frequencies see a kernel k through its moments alone,
 
   k * f = f - m1 . grad f + 1/2 M2 : grad grad f - 1/6 M3 : ... + ...,
 
 so the shift is m1 in a least-squares fit of the low-passed blurred picture by
-Gaussian derivatives of the sharp one (the local jet, Koenderink and van Doorn
-1987), moved and fitted again until m1 is zero (Lucas and Kanade 1981). Spread
-and skew of the blur take up the higher terms and leave the shift unbiased.
+Gaussian derivatives of the sharp one (its local jet: Koenderink and van Doorn
+1987), fitted again at the place found until m1 is zero (Lucas and Kanade 1981).
+Spread and skew of the blur go into the higher terms and leave m1 unbiased.
 """
 
-import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -26,101 +25,102 @@ MAX_SHIFT = 1.25
 MAX_SHARE = 0.1
 """The largest share of unaligned pairs in an aligned set."""
 
-_ORDER = 3  # of the derivatives: centroid, spread and skew of the blur
-_MARGIN = 2.0  # from the centre of a low-pass to the border, in sigmas
-_STEP = 0.5  # between the centres, in sigmas
-_PRIOR = 3.0  # standard deviation of the shift expected, in px
-_UNLIKE = 0.3  # share of the contrast that is left by a fit of other pictures
-_FLOOR = 1e-6  # variance that tells nothing, in linear light
+_ORDER = 4  # of the derivatives: centroid, spread, skew and tails of the blur
+_TERMS = [(i, o - i) for o in range(_ORDER + 1) for i in range(o, -1, -1)]
+_MARGIN = 2.5  # sigmas between the outer samples and the border
+_UNLIKE = 0.15  # share of the variance that no fit leaves of the same picture
+_NOISE = 0.02  # standard deviation a pixel, in linear light
 
-_BYTE = np.arange(256) / 255
+_CODE = np.arange(256) / 255
 _LINEAR = np.where(
-  _BYTE <= 0.04045, _BYTE / 12.92, ((_BYTE + 0.055) / 1.055) ** 2.4
-)  # IEC 61966-2-1
-_LUMINANCE = (_LINEAR * [[0.2126], [0.7152], [0.0722]]).astype(np.float32)
+  _CODE <= 0.04045, _CODE / 12.92, ((_CODE + 0.055) / 1.055) ** 2.4
+).astype(np.float32)  # IEC 61966-2-1
+_LUMINANCE = np.float32([0.2126, 0.7152, 0.0722])
 
 
 def shift(blur: np.ndarray, sharp: np.ndarray) -> tuple[float, float]:
   """How far (rows, columns) the blurred picture lies off the sharp one, in px.
 
-  Where the pictures tell nothing (sides under 16 px, a constant picture, along
-  a straight edge) the shift is 0: without evidence no pair is accused.
+  Where the pictures cannot tell (a side under 16 px, a constant picture, along
+  a straight edge), the shift is 0: no pair is accused without evidence.
 
   Args:
     blur: u8[H,W,3], sRGB.
     sharp: u8[H,W,3], sRGB.
 
   Returns:
-    The shift, or (inf, inf) for different pictures, which no shift explains.
+    The shift, or (inf, inf) where no shift makes them the same picture.
 
   Raises:
-    ValueError: the sides differ in size.
+    ValueError: the two differ in size.
   """
   if blur.shape != sharp.shape:
     raise ValueError(f'sizes differ: blur {blur.shape}, sharp {sharp.shape}')
-  if min(blur.shape[:2]) < 16:
+  side = min(blur.shape[:2])
+  if side < 16:
     return 0.0, 0.0
-  factor = max(1, min(blur.shape[:2]) // 256)
-  blur, sharp = (_luminance(x, factor) for x in (blur, sharp))
-  sigma = min(5.0, min(blur.shape) / 20)
-  moved = np.zeros(2)
-  for scale in (2, 1):
-    moved, left = _fit(blur, sharp, moved, scale * sigma, _PRIOR / factor)
-  if left > 1:
+  factor = max(1, round(side / 256))
+  blur, sharp = _luminance(blur, factor), _luminance(sharp, factor)
+  sigma = min(5, side / factor / 20)
+  moved, _ = _fit(blur, sharp, np.zeros(2), 2 * sigma)
+  moved, left = _fit(blur, sharp, moved, sigma)
+  if left > _UNLIKE:
     return math.inf, math.inf
-  return tuple(map(float, moved * factor))
+  return tuple(map(float, factor * moved))
 
 
 def _luminance(image, factor):
   rows, columns = (n // factor for n in image.shape[:2])
-  image = image[: rows * factor, : columns * factor]
-  linear = sum(_LUMINANCE[c].take(image[..., c]) for c in range(3))
-  return linear.reshape(rows, factor, columns, factor).mean((1, 3))
+  linear = _LINEAR[image[: rows * factor, : columns * factor]]
+  blocks = linear.reshape(rows, factor, columns, factor * 3).sum(1)
+  return blocks @ np.tile(_LUMINANCE, factor) / factor**2
 
 
-def _fit(blur, sharp, moved, sigma, prior):
-  sides = sharp.shape
-  rows, columns = (_jet(n, sigma, _ORDER) for n in sides)
-  orders = [
-    (i, j)
-    for i, j in itertools.product(range(_ORDER + 1), repeat=2)
-    if i + j <= _ORDER
-  ]
-  orders.sort(key=sum)
-  left = rows @ sharp
-  jet = np.stack([(left[i] @ columns[j].T).ravel() for i, j in orders], 1)
-  jet = (jet - jet.mean(0)).astype(np.float64)
+def _fit(blur, sharp, moved, sigma):
+  jet = _derivatives(sharp, sigma, _TERMS)
   gram = jet.T @ jet
-  precision = np.r_[
-    1e-3, [(sigma / prior) ** 2] * 2, [0.25] * (len(orders) - 3)
-  ]
-  noise = _FLOOR + 0.1 * gram[0, 0] / len(jet)
-  for _ in range(6):
-    y = _jet(sides[0], sigma, 0, moved[0])[0] @ blur
-    y = (y @ _jet(sides[1], sigma, 0, moved[1])[0].T).ravel()
-    y = (y - y.mean()).astype(np.float64)
-    mean = np.r_[1, moved[::-1] / sigma, np.zeros(len(orders) - 3)]
-    p = precision * noise * 4 * np.pi / _STEP**2
-    x = np.linalg.solve(gram + np.diag(p), jet.T @ y + p * mean)
-    residual = np.mean((y - jet @ x) ** 2)
-    noise = residual + _FLOOR
-    step = -x[2:0:-1] * sigma / max(x[0], 0.5)
-    step = step * min(1, 1.5 * sigma / max(np.hypot(*step), 1e-9))
-    moved = np.clip(moved + step, -min(sides) / 4, min(sides) / 4)
-    if np.hypot(*step) < 0.05:
+  limit = min(sharp.shape) / 4
+  floor = _NOISE**2 / (4 * math.pi * sigma**2)
+  noise = floor + np.mean(jet[:, 0] ** 2) / 10
+  for _ in range(8):
+    target = _derivatives(blur, sigma, _TERMS[:1], moved)[:, 0]
+    # Every coefficient, the whole shift among them, is expected within one
+    # sigma; white noise correlates 4 pi samples that are one sigma apart.
+    expected = np.zeros(len(_TERMS))
+    expected[:3] = 1, *(moved / sigma)
+    ridge = 4 * math.pi * noise
+    x = np.linalg.solve(
+      gram + ridge * np.eye(len(gram)), jet.T @ target + ridge * expected
+    )
+    residual = np.mean((target - jet @ x) ** 2)
+    noise = floor + residual
+    step = -sigma * x[1:3] / max(x[0], 0.5)
+    step *= min(1, 1.5 * sigma / max(math.hypot(*step), 1e-9))
+    moved = np.clip(moved + step, -limit, limit)
+    if math.hypot(*step) < 0.01 * sigma:
       break
-  return moved, residual / (_UNLIKE * np.mean(y**2) + _FLOOR)
+  return moved, residual / (np.mean(target**2) + floor / _UNLIKE)
 
 
-def _jet(size, sigma, order, offset=0.0):
-  margin = _MARGIN * sigma
-  span = size - 1 - 2 * margin
-  centres = margin + np.linspace(0, span, 1 + round(span / (_STEP * sigma)))
+def _derivatives(picture, sigma, terms, offset=(0.0, 0.0)):
+  order = max(map(max, terms))
+  rows, columns = (
+    _filters(n, sigma, order, o)
+    for n, o in zip(picture.shape, offset, strict=True)
+  )
+  half = rows @ picture
+  jet = np.stack([(half[i] @ columns[j].T).ravel() for i, j in terms], 1)
+  return np.float64(jet) - jet.mean(0, dtype=np.float64)
+
+
+def _filters(size, sigma, order, offset):
+  span = size - 1 - 2 * _MARGIN * sigma
+  centres = _MARGIN * sigma + np.linspace(0, span, 1 + round(span / sigma))
   x = (np.arange(size) - offset - centres[:, None]) / sigma
   weight = np.exp(-(x**2) / 2)
   weight /= weight.sum(1, keepdims=True)
-  rows = hermite_e.hermevander(x, order) * weight[..., None]
-  return np.moveaxis(rows, -1, 0).astype(np.float32)
+  hermite = np.moveaxis(hermite_e.hermevander(x, order), -1, 0)
+  return (hermite * weight).astype(np.float32)
 
 
 def is_aligned(moved: tuple[float, float]) -> bool:

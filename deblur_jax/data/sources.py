@@ -15,6 +15,8 @@ from PIL import Image
 from deblur_jax.data.builders import base, folder
 from deblur_jax.types import InputError
 
+SPLITS = base.SPLITS
+
 Example = dict[str, Any]
 """name str; sharp and, for real pairs, blur u8[H,W,3]."""
 

@@ -81,3 +81,8 @@ class Checkpoints:
         f'{self._folder}/{step}: holds another network than this config asks '
         f'for ({reason})'
       ) from None
+
+
+def has_checkpoints(workdir: pathlib.Path) -> bool:
+  """Returns whether a whole checkpoint lies in a workdir."""
+  return any(path.name.isdecimal() for path in (workdir / FOLDER).glob('*'))

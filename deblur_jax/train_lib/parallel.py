@@ -31,7 +31,7 @@ def over_batch(mesh: Mesh) -> NamedSharding:
 
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:
   """Raises InputError unless the devices can share the batch evenly."""
-  if batch_size % mesh.size:
+  if batch_size < 1 or batch_size % mesh.size:
     raise InputError(
       f'config.data.batch_size={batch_size} cannot be shared by {mesh.size} '
       'devices: use a multiple'
