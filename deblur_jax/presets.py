@@ -19,12 +19,12 @@ def photos(small: bool) -> ConfigDict:
   config.data.blur.kinds = ('gaussian', 'defocus', 'motion', 'linear')
   config.eval.blurs = 8
   if small:
-    _two_cores(config, steps=900, crop=64)
+    _two_cores(config, steps=500, crop=64)
     config.data.blur.kinds = ('gaussian',)
     config.data.blur.sigma = (1.0, 2.5)
     config.data.blur.noise = (0.002, 0.005)
     config.checkpoint.every_steps = 100
-    config.eval.every_steps = 300
+    config.eval.every_steps = 250
   return config
 
 

@@ -21,6 +21,12 @@ NumpyBatch = dict[str, np.ndarray]
 ENDLESS = 2**62
 """Examples; grain rounds the length of `repeat()` up past what Python holds."""
 
+SHUFFLED = 256
+"""Fewest examples shuffled together: smaller sets go several epochs at a time.
+
+grain's shuffle takes milliseconds an example on a set of a few dozen.
+"""
+
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
@@ -55,6 +61,7 @@ def train_batches(
   side = data.crop + 2 * margin
   dataset = (
     grain.MapDataset.source(source)
+    .repeat(-(-SHUFFLED // len(source)))
     .seed(seed)
     .shuffle()
     .repeat()

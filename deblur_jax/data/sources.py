@@ -1,6 +1,7 @@
 """From a config.data to random access to the examples of one split."""
 
 import dataclasses
+import functools
 import importlib
 import io
 import pathlib
@@ -16,6 +17,8 @@ from deblur_jax.data.builders import base, folder
 from deblur_jax.types import InputError
 
 SPLITS = base.SPLITS
+KEPT_BYTES = 2**28
+"""Splits up to this size are decoded once and kept in memory."""
 
 Example = dict[str, Any]
 """name str; sharp and, for real pairs, blur u8[H,W,3]."""
@@ -103,7 +106,10 @@ def open_split(data, split: str) -> Examples:
     decoded = {side: _decode(record[side]) for side in sides}
     return {'name': record['name'].decode(), **decoded}
 
-  return Examples(read, len(records), 'blur' in sides)
+  small = builder.info.splits[split].num_bytes <= KEPT_BYTES
+  return Examples(
+    functools.cache(read) if small else read, len(records), 'blur' in sides
+  )
 
 
 def open_folder(path: pathlib.Path) -> Examples:

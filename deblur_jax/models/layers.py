@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from deblur_jax.types import Array
+from deblur_jax.types import Array, Key
 
 # Uniform in +-1/sqrt(fan_in), the usual start of a NAFNet.
 kernel_init = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
@@ -19,16 +19,26 @@ kernel_init = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
 _TAPS = [(i, j) for i in range(3) for j in range(3)]
 
 
+def subpixel_init(key: Key, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
+  """Starts the four subpixels of a channel alike, so as nearest neighbours.
+
+  Aitken et al. 2017 (ICNR): no checkerboard is born before `pixel_shuffle`.
+  """
+  kernel = kernel_init(key, (*shape[:-1], shape[-1] // 4), dtype)
+  return jnp.repeat(kernel, 4, axis=-1)
+
+
 class Weights(nn.Module):
   """The parameters of one convolution, its kernel of the shape given."""
 
   shape: tuple[int, int, int, int]
   use_bias: bool = True
+  init: nn.initializers.Initializer = kernel_init
 
   @nn.compact
   def __call__(self) -> tuple[Array, ...]:
     """Returns kernel f32[kh,kw,I,O] and, where used, bias f32[O]."""
-    kernel = self.param('kernel', kernel_init, self.shape)
+    kernel = self.param('kernel', self.init, self.shape)
     if not self.use_bias:
       return (kernel,)
     return kernel, self.param('bias', nn.initializers.zeros, self.shape[-1:])

@@ -85,8 +85,12 @@ class NAFNet(nn.Module):
     levels = len(self.encoder)
     h, w = blur.shape[1:3]
 
-    def conv(name, *shape, use_bias=True):
-      return layers.Weights(shape, use_bias, name=name)()
+    def conv(name, *shape, **how):
+      return layers.Weights(shape, name=name, **how)()
+
+    def up(name, c):
+      init = layers.subpixel_init
+      return conv(name, 1, 1, c, 2 * c, use_bias=False, init=init)
 
     x = _pad_to_multiple(blur.astype(self.dtype), 2**levels)
     x = layers.conv3x3(x, *conv('intro', 3, 3, 3, self.width))
@@ -99,10 +103,12 @@ class NAFNet(nn.Module):
     x = self._blocks(x, 'middle', self.middle, levels)
     for i, count in enumerate(self.decoder):
       c = x.shape[-1]
-      x = layers.conv1x1(x, *conv(f'up_{i}', 1, 1, c, 2 * c, use_bias=False))
+      x = layers.conv1x1(x, *up(f'up_{i}', c))
       x = layers.pixel_shuffle(x) + skips.pop()
       x = self._blocks(x, f'decoder_{i}', count, levels - 1 - i)
-    x = layers.conv3x3(x, *conv('ending', 3, 3, self.width, 3))
+    # An untrained network returns its input: training starts from there.
+    ending = conv('ending', 3, 3, self.width, 3, init=nn.initializers.zeros)
+    x = layers.conv3x3(x, *ending)
     return blur + x[:, :h, :w].astype(blur.dtype)
 
   def _blocks(self, x: Array, name: str, count: int, level: int) -> Array:
