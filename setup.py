@@ -44,7 +44,5 @@ setuptools.setup(
     'tpu': ['jax[tpu]>=0.10'],
     'test': TEST,
   },
-  entry_points={
-    'console_scripts': ['deblur-jax = deblur_jax.restore:run']
-  },
+  entry_points={'console_scripts': ['deblur-jax = deblur_jax.restore:run']},
 )

@@ -97,7 +97,7 @@ def train(
 
 
 def due(done: int, every: int, last: int) -> bool:
-  """Returns whether this step is one of every so many (0: none), or the last."""
+  """Returns whether a step is one of every so many (0: none), or the last."""
   return done == last or bool(every and done % every == 0)
 
 

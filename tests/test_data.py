@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import pathlib
 
 import numpy as np
 import pytest
@@ -101,19 +102,44 @@ def test_empty_folder(tmp_path):
     sources.open_folder(tmp_path / 'nowhere')
 
 
+def named(names):
+  return [base.Pair(name, pathlib.Path(f'{name}.png')) for name in names]
+
+
 @pytest.mark.parametrize('count', [3, 4, 10, 57])
 def test_splits_are_whole_disjoint_and_stable(count):
-  names = [f'{i}' for i in range(count)]
-  splits = base.split_names(names)
+  pairs = named(f'{i}' for i in range(count))
+  splits = base.split_pairs(pairs)
   parts = list(itertools.chain(*splits.values()))
-  assert sorted(parts) == sorted(names)
+  assert sorted(parts, key=lambda p: p.name) == sorted(
+    pairs, key=lambda p: p.name
+  )
   assert all(splits.values())
-  assert base.split_names(names[::-1]) == splits
+  again = base.split_pairs(pairs[::-1])
+  assert {s: set(p) for s, p in again.items()} == {
+    s: set(p) for s, p in splits.items()
+  }
+
+
+def test_a_group_is_never_torn_apart():
+  pairs = named(f'{i}_{shot}' for i in range(12) for shot in 'abc')
+  splits = base.split_pairs(pairs, by=lambda p: p.name.split('_')[0])
+  groups = [{p.name.split('_')[0] for p in part} for part in splits.values()]
+  assert sum(map(len, groups)) == len(set.union(*groups)) == 12
 
 
 def test_two_pictures_cannot_be_split():
   with pytest.raises(InputError, match='at least 3'):
-    base.split_names(['a', 'b'])
+    base.split_pairs(named(['a', 'b']))
+
+
+def test_missing_val_comes_out_of_train():
+  pairs = named(f'{i}' for i in range(20))
+  splits = base.complete({'train': pairs, 'test': named(['t'])})
+  assert [p.name for p in splits['test']] == ['t']
+  assert len(splits['val']) == 2
+  assert set(splits['val']) | set(splits['train']) == set(pairs)
+  assert not set(splits['val']) & set(splits['train'])
 
 
 @pytest.mark.parametrize('size', [(30, 70), (64, 64), (65, 200), (10, 10)])
