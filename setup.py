@@ -6,6 +6,7 @@ import setuptools
 
 ROOT = pathlib.Path(__file__).parent
 
+BENCH = ['opencv-python-headless>=4.10', 'torch>=2.6']
 TEST = ['hypothesis>=6.100', 'pytest>=8.0', 'pytest-xdist>=3.5', 'ruff>=0.9']
 
 setuptools.setup(
@@ -42,6 +43,7 @@ setuptools.setup(
   extras_require={
     'cuda': ['jax[cuda13]>=0.10'],
     'tpu': ['jax[tpu]>=0.10'],
+    'bench': BENCH,
     'test': TEST,
   },
   entry_points={'console_scripts': ['deblur-jax = deblur_jax.restore:run']},

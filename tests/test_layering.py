@@ -79,5 +79,8 @@ def test_libraries_stay_in_their_rooms():
 
 
 def test_data_never_uses_jax():
-  for path in (PACKAGE / 'data').rglob('*.py'):
+  # The contact sheet is a command that shows what the device will do.
+  for path in set((PACKAGE / 'data').rglob('*.py')) - {
+    PACKAGE / 'data' / 'sheet.py'
+  }:
     assert not [n for n in imports(path) if n.split('.')[0] == 'jax'], path

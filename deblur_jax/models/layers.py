@@ -106,6 +106,13 @@ def pixel_shuffle(x: Array) -> Array:
   return x.reshape(b, 2 * h, 2 * w, c // 4)
 
 
+def pad_to_multiple(x: Array, multiple: int) -> Array:
+  """Mirrors x[B,H,W,C] at its lower and right edges up to a multiple."""
+  h, w = x.shape[1:3]
+  pads = ((0, 0), (0, -h % multiple), (0, -w % multiple), (0, 0))
+  return jnp.pad(x, pads, 'symmetric')
+
+
 @jax.custom_vjp
 def normalize(x: Array) -> Array:
   """Layer norm over the channels of x[...,C] without its scale and bias."""

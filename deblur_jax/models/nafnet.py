@@ -92,7 +92,7 @@ class NAFNet(nn.Module):
       init = layers.subpixel_init
       return conv(name, 1, 1, c, 2 * c, use_bias=False, init=init)
 
-    x = _pad_to_multiple(blur.astype(self.dtype), 2**levels)
+    x = layers.pad_to_multiple(blur.astype(self.dtype), 2**levels)
     x = layers.conv3x3(x, *conv('intro', 3, 3, 3, self.width))
     skips = []
     for level, count in enumerate(self.encoder):
@@ -145,13 +145,6 @@ def _gate(x: Array) -> Array:
   """SimpleGate: the product of the two halves of the channels."""
   a, b = jnp.split(x, 2, axis=-1)
   return a * b
-
-
-def _pad_to_multiple(x: Array, multiple: int) -> Array:
-  """Mirrors x[B,H,W,C] at its lower and right edges up to a multiple."""
-  h, w = x.shape[1:3]
-  pads = ((0, 0), (0, -h % multiple), (0, -w % multiple), (0, 0))
-  return jnp.pad(x, pads, 'symmetric')
 
 
 Model = NAFNet

@@ -1,0 +1,155 @@
+"""UNet for diffusion: Ho et al. 2020 as thinned out by Whang et al. 2022.
+
+Fully convolutional unless attention is asked for: nothing hangs on the size of
+the picture or on the place in it.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from deblur_jax.models import layers
+from deblur_jax.types import Array
+
+WAVES = 32
+"""Frequencies that a time is told in."""
+
+
+class ResidualBlock(nn.Module):
+  """Two convolutions; the first sees a scale and shift made from the time.
+
+  It normalises each pixel over its channels. A group norm would average over
+  the whole picture, and a tile would then differ from its place in the whole.
+  """
+
+  @nn.compact
+  def __call__(self, x: Array, embedding: Array | None) -> Array:
+    """Maps x[B,H,W,C], embedding [B,E] or None, to the same shape."""
+    c = x.shape[-1]
+    y = layers.normalize(x)
+    if embedding is None:
+      scale, shift = (a[None] for a in layers.Affine(c, name='norm1')())
+    else:
+      scale, shift = jnp.split(self._dense(embedding, 2 * c), 2, axis=-1)
+      scale += 1
+    y = y * scale[:, None, None] + shift[:, None, None]
+    y = layers.conv3x3(
+      nn.silu(y), *layers.Weights((3, 3, c, c), name='conv1')()
+    )
+    scale, shift = layers.Affine(c, name='norm2')()
+    y = layers.normalize(y) * _wide(scale, y) + _wide(shift, y)
+    last = layers.Weights(
+      (3, 3, c, c), init=nn.initializers.zeros, name='conv2'
+    )
+    return x + layers.conv3x3(nn.silu(y), *last())
+
+  @nn.nowrap
+  def _dense(self, x: Array, features: int) -> Array:
+    init = nn.initializers.zeros
+    return nn.Dense(features, kernel_init=init, dtype=x.dtype, name='time')(x)
+
+
+class Attention(nn.Module):
+  """Self-attention of one head over all pixels; starts as the identity."""
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """Maps x[B,H,W,C] to the same shape; quadratic in H x W."""
+    b, h, w, c = x.shape
+
+    def conv(name, features, **how):
+      return layers.Weights((1, 1, c, features), name=name, **how)()
+
+    y = layers.conv1x1(layers.normalize(x), *conv('qkv', 3 * c))
+    query, key, value = jnp.split(y.reshape(b, h * w, 1, 3 * c), 3, axis=-1)
+    y = jax.nn.dot_product_attention(query, key, value).reshape(x.shape)
+    return x + layers.conv1x1(y, *conv('out', c, init=nn.initializers.zeros))
+
+
+class UNet(nn.Module):
+  """Denoises x f32[B,H,W,I] of any size, or restores it if no time is given.
+
+  Attributes:
+    channels: of the first level.
+    multipliers: channels of each level, as multiples of the first one's.
+    blocks: residual blocks of each level, on the way down and up alike.
+    attention: levels, from 0, that end with self-attention: best at training
+      crops, slow and less sure on whole photographs.
+    dtype: of the computation; parameters, norms and the result are float32.
+  """
+
+  channels: int = 32
+  multipliers: tuple[int, ...] = (1, 2, 3, 4)
+  blocks: int = 3
+  attention: tuple[int, ...] = ()
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Array, time: Array | None = None) -> Array:
+    """Returns f32[B,H,W,3] for x f32[B,H,W,I] and time f32[B] in [0,1].
+
+    Without a time, the result is added to the first three channels of x: an
+    untrained network returns its input.
+    """
+    widths = [self.channels * m for m in self.multipliers]
+    h, w = x.shape[1:3]
+    embedding = None if time is None else self._embed(time)
+
+    def conv(name, *shape, **how):
+      return layers.Weights(shape, name=name, **how)()
+
+    y = layers.pad_to_multiple(x.astype(self.dtype), 2 ** (len(widths) - 1))
+    y = layers.conv3x3(y, *conv('intro', 3, 3, x.shape[-1], widths[0]))
+    skips = []
+    for level, c in enumerate(widths):
+      if level:
+        kernel = conv(f'down_{level}', 2, 2, y.shape[-1], c)
+        y = layers.downsample2x2(y, *kernel)
+      y = self._level(y, embedding, f'encoder_{level}', level)
+      skips.append(y)
+    for level, c in reversed(list(enumerate(widths))):
+      if level < len(widths) - 1:
+        shape = (1, 1, y.shape[-1], 4 * c)
+        init = layers.subpixel_init
+        y = layers.conv1x1(y, *conv(f'up_{level}', *shape, init=init))
+        y = layers.pixel_shuffle(y) + skips[level]
+      y = self._level(y, embedding, f'decoder_{level}', level)
+    zeros = nn.initializers.zeros
+    y = nn.silu(layers.normalize(y))
+    y = layers.conv3x3(y, *conv('ending', 3, 3, widths[0], 3, init=zeros))
+    y = y[:, :h, :w].astype(jnp.float32)
+    return y if embedding is not None else x[..., :3] + y
+
+  def _embed(self, time: Array) -> Array:
+    """Returns what every block is told of the time: [B,4C]."""
+    rates = jnp.pi * jnp.logspace(0, 3, WAVES)
+    phase = time[:, None] * rates[None]
+    y = jnp.concatenate([jnp.sin(phase), jnp.cos(phase)], -1)
+    size = 4 * self.channels
+    y = nn.silu(nn.Dense(size, name='time_0')(y))
+    y = nn.silu(nn.Dense(size, name='time_1')(y))
+    return y.astype(self.dtype)
+
+  def _level(
+    self, y: Array, embedding: Array | None, name: str, level: int
+  ) -> Array:
+    """The blocks of one level in sequence, compiled once for all of them."""
+    chain = nn.scan(
+      lambda block, y, _: (block(y, embedding), None),
+      variable_axes={'params': 0},
+      split_rngs={'params': True},
+      length=self.blocks,
+    )
+    y = chain(ResidualBlock(name=name), y, None)[0]
+    if level in self.attention:
+      y = Attention(name=f'{name}_attention')(y)
+    return y
+
+
+def _wide(per_channel: Array, like: Array) -> Array:
+  """Returns f32[C] as [1,1,1,C] of the type of `like`."""
+  return per_channel.astype(like.dtype)[None, None, None]
+
+
+Model = UNet
+"""What config.model.name = 'unet' builds."""
