@@ -15,8 +15,11 @@ from deblur_jax import config as config_lib
 from deblur_jax.report import tables
 from deblur_jax.types import InputError
 
-FLAG_ERRORS = (flags.Error, AttributeError, KeyError, TypeError, ValueError)
-"""What absl and ml_collections raise for a bad flag or override."""
+HELP = {
+  'config': 'a file, or FILE:small for two CPU cores; --config.key=value',
+  'workdir': 'where the run is kept; default: runs/FILE[_small]',
+  'init_from': 'a workdir whose weights a new run starts from',
+}
 
 
 def parse(argv: list[str]) -> flags.FlagValues:
@@ -27,24 +30,20 @@ def parse(argv: list[str]) -> flags.FlagValues:
   """
   values = flags.FlagValues()
   config_flags.DEFINE_config_file(
-    'config',
-    None,
-    'a file, with :small for two CPU cores; --config.key=value changes a key',
-    lock_config=True,
-    flag_values=values,
-    sys_argv=argv,
+    'config', None, HELP['config'], flag_values=values, sys_argv=argv
   )
-  for name, text in (
-    ('workdir', 'where the run is kept; default: runs/FILE[_small]'),
-    ('init_from', 'a workdir whose weights a new run starts from'),
-  ):
-    flags.DEFINE_string(name, '', text, flag_values=values)
+  for name in ('workdir', 'init_from'):
+    flags.DEFINE_string(name, '', HELP[name], flag_values=values)
   flags.DEFINE_bool('help', False, 'show this', flag_values=values)
   try:
     values(argv)
     if values.config is not None:
       values.config.lock()  # fails where the file could not be loaded
-  except (*FLAG_ERRORS, OSError) as error:
+  except (AttributeError, KeyError) as error:
+    inner = error.args[0]  # of an AttributeError: a KeyError
+    key = ' '.join((inner if isinstance(inner, str) else inner.args[0]).split())
+    raise InputError(f'no such config key: {key}') from None
+  except (flags.Error, OSError, TypeError, ValueError) as error:
     raise InputError(' '.join(str(error).split())) from None
   return values
 
