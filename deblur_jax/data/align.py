@@ -62,10 +62,13 @@ def shift(blur: np.ndarray, sharp: np.ndarray) -> tuple[float, float]:
   factor = max(1, round(side / 256))
   blur, sharp = _luminance(blur, factor), _luminance(sharp, factor)
   sigma = min(5, side / factor / 20)
-  moved, _ = _fit(blur, sharp, np.zeros(2), 2 * sigma)
-  moved, left = _fit(blur, sharp, moved, sigma)
+  coarse, _ = _fit(blur, sharp, np.zeros(2), 2 * sigma)
+  fine, left = _fit(blur, sharp, coarse, sigma)
   if left > _UNLIKE:
     return math.inf, math.inf
+  # A blur much longer than sigma has more terms than are fitted, and at twice
+  # the scale there is less to fit: what is real is seen at both.
+  moved = min(coarse, fine, key=lambda m: math.hypot(*m))
   return tuple(map(float, factor * moved))
 
 
