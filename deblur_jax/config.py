@@ -27,6 +27,9 @@ def base_config() -> ConfigDict:
   config.loss = 'charbonnier'  # cnn: charbonnier, psnr, l1 or mse
   config.data = _data()
   config.model = _model()
+  config.predictor = _model()  # diffusion, refine: makes the first pass
+  config.process = _process()
+  config.sampler = _sampler()
   config.optim = _optim()
 
   config.ema = ConfigDict()
@@ -80,9 +83,37 @@ def _model() -> ConfigDict:
   model.nafnet.encoder = (1, 1, 1, 28)  # blocks per level
   model.nafnet.middle = 1
   model.nafnet.decoder = (1, 1, 1, 1)
+  model.unet = ConfigDict()
+  model.unet.channels = 32  # of the first level
+  model.unet.multipliers = (1, 2, 3, 4)  # of the channels, per level
+  model.unet.blocks = 3  # per level, down and up alike
+  model.unet.attention = ()  # levels with self-attention, from 0
   model.encoder_decoder = ConfigDict()
   model.encoder_decoder.channels = (64, 128, 256, 128, 64)
   return model
+
+
+def _process() -> ConfigDict:
+  process = ConfigDict()
+  process.name = 'refine'  # diffusion: refine, indi or ddpm
+  process.schedule = 'cosine'  # of refine and ddpm: cosine or linear
+  process.prediction = 'v'  # of refine and ddpm: v, x0 or eps
+  process.gamma = 5.0  # of the min-SNR loss weight
+  process.scale = 8.0  # refine: enlarges residuals to about unit variance
+  process.predictor_weight = 10.0  # refine: of L1(first pass, sharp)
+  process.noise = (
+    0.01  # indi: added to the blurred picture, share of full scale
+  )
+  return process
+
+
+def _sampler() -> ConfigDict:
+  sampler = ConfigDict()
+  sampler.name = 'ddim'  # of refine and ddpm: ddpm, ddim or dpm_solver
+  sampler.nfe = 8  # network evaluations for one sample
+  sampler.samples = 1  # averaged: more give back PSNR and take detail
+  sampler.temperature = 1.0  # factor of all noise
+  return sampler
 
 
 def _optim() -> ConfigDict:

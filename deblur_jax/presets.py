@@ -74,6 +74,28 @@ def nafnet(config: ConfigDict, small: bool) -> ConfigDict:
   return config
 
 
+def unet(config: ConfigDict, small: bool) -> ConfigDict:
+  """Adds the diffusion family's networks, sized as in Whang et al. 2022."""
+  config.family = 'diffusion'
+  config.model.name = 'unet'
+  config.predictor.name = 'unet'
+  config.predictor.unet.channels = 64
+  config.ema.decay = 0.9999
+  config.optim.learning_rate = 1e-4
+  config.optim.b2 = 0.999
+  config.optim.weight_decay = 0.0
+  if small:
+    config.model.unet.channels = 16
+    config.model.unet.multipliers = (1, 2, 4, 8)
+    config.model.unet.blocks = 1
+    config.predictor.name = 'nafnet'
+    config.predictor.nafnet.width = 16
+    config.predictor.nafnet.encoder = (1, 1, 1, 1)
+    config.ema.decay = 0.99
+    config.optim.learning_rate = 1e-3
+  return config
+
+
 def baseline(config: ConfigDict, small: bool) -> ConfigDict:
   """Adds the origin project's network, trained with the squared error.
 

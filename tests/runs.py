@@ -18,18 +18,22 @@ from deblur_jax.config import base_config
 ROOT = pathlib.Path(__file__).parents[1]
 
 
-def tiny_config(family='cnn'):
+def tiny_config():
   """A config that trains in seconds on the embedded photographs."""
   config = base_config()
-  config.family = family
   config.steps = 4
   config.data.crop = 16
   config.data.batch_size = 4
   config.data.blur.sigma = (1.0, 1.5)
-  config.model.nafnet.width = 8
-  config.model.nafnet.encoder = (1,)
-  config.model.nafnet.middle = 0
-  config.model.nafnet.decoder = (1,)
+  for model in (config.model, config.predictor):
+    model.nafnet.width = 8
+    model.nafnet.encoder = (1,)
+    model.nafnet.middle = 0
+    model.nafnet.decoder = (1,)
+  config.model.unet.channels = 8
+  config.model.unet.multipliers = (1, 2)
+  config.model.unet.blocks = 1
+  config.sampler.nfe = 2
   config.checkpoint.every_steps = 2
   config.eval.every_steps = 4
   config.eval.images = 4

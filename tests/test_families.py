@@ -12,14 +12,18 @@ from deblur_jax.train_lib import optim, state, step
 from deblur_jax.types import InputError
 from tests.runs import picture, tiny_config
 
+DIFFUSION = {'family': 'diffusion', 'model.name': 'unet'}
 CASES = {
   'cnn': {'ema.decay': 0.99},
   'baseline': {'model.name': 'encoder_decoder', 'loss': 'mse'},
+  'refine': {**DIFFUSION, 'ema.decay': 0.9},
+  'ddpm': {**DIFFUSION, 'process.name': 'ddpm'},
+  'indi': {**DIFFUSION, 'process.name': 'indi'},
 }
 
 
 def make_config(case):
-  config = tiny_config(case.replace('baseline', 'cnn'))
+  config = tiny_config()
   config.model.encoder_decoder.channels = (8, 8)
   config.optim.learning_rate = 3e-3
   config.steps = 60

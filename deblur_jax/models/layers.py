@@ -73,6 +73,32 @@ def _add_bias_bwd(_, grad):
 add_bias.defvjp(_add_bias_fwd, _add_bias_bwd)
 
 
+@jax.custom_vjp
+def modulate(x: Array, scale: Array, shift: Array) -> Array:
+  """Scales and shifts x[B,H,W,C] by [B,C], or by [1,C] for all examples."""
+  scale, shift = (a.astype(x.dtype)[:, None, None] for a in (scale, shift))
+  return x * scale + shift
+
+
+def _modulate_fwd(x, scale, shift):
+  return modulate(x, scale, shift), (x, scale)
+
+
+def _modulate_bwd(saved, grad):
+  x, scale = saved
+
+  def over_pixels(y):
+    if len(scale) == 1:
+      return _channel_sum(y)[None]
+    return jnp.stack([_channel_sum(one) for one in y])
+
+  grads = grad * scale.astype(grad.dtype)[:, None, None]
+  return grads, over_pixels(x * grad), over_pixels(grad)
+
+
+modulate.defvjp(_modulate_fwd, _modulate_bwd)
+
+
 def conv1x1(x: Array, kernel: Array, bias: Array | None = None) -> Array:
   """1x1 convolution as a matrix product: x[B,H,W,I] -> [B,H,W,O]."""
   y = x.reshape(-1, x.shape[-1]) @ kernel[0, 0].astype(x.dtype)
@@ -82,7 +108,8 @@ def conv1x1(x: Array, kernel: Array, bias: Array | None = None) -> Array:
 
 def conv3x3(x: Array, kernel: Array, bias: Array) -> Array:
   """3x3 convolution with zero padding: x[B,H,W,I] -> [B,H,W,O]."""
-  return add_bias(ordinary_conv(x, kernel), bias)
+  conv = _shifted_products if _is_cpu() else ordinary_conv
+  return add_bias(conv(x, kernel), bias)
 
 
 def depthwise3x3(x: Array, kernel: Array, bias: Array) -> Array:
@@ -179,6 +206,32 @@ def _channel_sum(x: Array) -> Array:
   # A product, as XLA would fuse a sum into what makes x, and crawl.
   ones = jnp.ones(x.shape[:1], x.dtype)
   return jnp.dot(ones, x, preferred_element_type=jnp.float32)
+
+
+@jax.custom_vjp
+def _shifted_products(x: Array, kernel: Array) -> Array:
+  """3x3 convolution as nine products: 5 times faster in a sampler's loop.
+
+  XLA runs an ordinary convolution inside a loop on one core and unoptimised.
+  """
+  h, w = x.shape[1:3]
+  x = _zero_border(x)
+  kernel = kernel.astype(x.dtype)
+  return sum(
+    jnp.einsum('bhwi,io->bhwo', x[:, i : i + h, j : j + w], kernel[i, j])
+    for i, j in _TAPS
+  )
+
+
+def _shifted_products_fwd(x, kernel):
+  return _shifted_products(x, kernel), (x, kernel)
+
+
+def _shifted_products_bwd(saved, grad):
+  return jax.vjp(ordinary_conv, *saved)[1](grad)
+
+
+_shifted_products.defvjp(_shifted_products_fwd, _shifted_products_bwd)
 
 
 @jax.custom_vjp

@@ -26,27 +26,25 @@ class ResidualBlock(nn.Module):
   def __call__(self, x: Array, embedding: Array | None) -> Array:
     """Maps x[B,H,W,C], embedding [B,E] or None, to the same shape."""
     c = x.shape[-1]
+
+    def affine(name):
+      return (a[None] for a in layers.Affine(c, name=name)())
+
     y = layers.normalize(x)
-    if embedding is None:
-      scale, shift = (a[None] for a in layers.Affine(c, name='norm1')())
-    else:
-      scale, shift = jnp.split(self._dense(embedding, 2 * c), 2, axis=-1)
-      scale += 1
-    y = y * scale[:, None, None] + shift[:, None, None]
+    scale, shift = affine('norm1')
+    if embedding is not None:
+      zeros = nn.initializers.zeros
+      told = nn.Dense(2 * c, kernel_init=zeros, name='time')(embedding)
+      scale, shift = scale + told[:, :c], shift + told[:, c:]
+    y = layers.modulate(y, scale, shift)
     y = layers.conv3x3(
       nn.silu(y), *layers.Weights((3, 3, c, c), name='conv1')()
     )
-    scale, shift = layers.Affine(c, name='norm2')()
-    y = layers.normalize(y) * _wide(scale, y) + _wide(shift, y)
+    y = layers.modulate(layers.normalize(y), *affine('norm2'))
     last = layers.Weights(
       (3, 3, c, c), init=nn.initializers.zeros, name='conv2'
     )
     return x + layers.conv3x3(nn.silu(y), *last())
-
-  @nn.nowrap
-  def _dense(self, x: Array, features: int) -> Array:
-    init = nn.initializers.zeros
-    return nn.Dense(features, kernel_init=init, dtype=x.dtype, name='time')(x)
 
 
 class Attention(nn.Module):
@@ -134,21 +132,11 @@ class UNet(nn.Module):
     self, y: Array, embedding: Array | None, name: str, level: int
   ) -> Array:
     """The blocks of one level in sequence, compiled once for all of them."""
-    chain = nn.scan(
-      lambda block, y, _: (block(y, embedding), None),
-      variable_axes={'params': 0},
-      split_rngs={'params': True},
-      length=self.blocks,
-    )
-    y = chain(ResidualBlock(name=name), y, None)[0]
+    for i in range(self.blocks):
+      y = ResidualBlock(name=f'{name}_{i}')(y, embedding)
     if level in self.attention:
       y = Attention(name=f'{name}_attention')(y)
     return y
-
-
-def _wide(per_channel: Array, like: Array) -> Array:
-  """Returns f32[C] as [1,1,1,C] of the type of `like`."""
-  return per_channel.astype(like.dtype)[None, None, None]
 
 
 Model = UNet

@@ -50,45 +50,37 @@ def add_noise(clean: Array, noise: Array, angle: Array) -> Array:
   return jnp.cos(angle) * clean + jnp.sin(angle) * noise
 
 
-def to_output(
-  prediction: str, clean: Array, noise: Array, angle: Array
-) -> Array:
-  """Returns what a network should say: eps, x0 or v.
-
-  v = alpha eps - sigma x0 (Salimans & Ho 2022).
-  """
-  if prediction == 'eps':
-    return noise
-  if prediction == 'x0':
-    return clean
-  return jnp.cos(angle) * noise - jnp.sin(angle) * clean
+def eps_to_clean(output: Array, state: Array, angle: Array) -> Array:
+  """Estimate of x0 from one of the noise (Ho et al. 2020)."""
+  return (state - jnp.sin(angle) * output) / jnp.cos(angle)
 
 
-def to_clean(
-  prediction: str, output: Array, state: Array, angle: Array
-) -> Array:
-  """Returns the estimate of x0 in what a network said: eps, x0 or v."""
-  if prediction == 'eps':
-    return (state - jnp.sin(angle) * output) / jnp.cos(angle)
-  if prediction == 'x0':
-    return output
+def x0_to_clean(output: Array, state: Array, angle: Array) -> Array:
+  """Estimate of x0 from itself."""
+  del state, angle
+  return output
+
+
+def v_to_clean(output: Array, state: Array, angle: Array) -> Array:
+  """Estimate of x0 from v = alpha eps - sigma x0 (Salimans & Ho 2022)."""
   return jnp.cos(angle) * state - jnp.sin(angle) * output
 
 
-def loss_weight(prediction: str, angle: Array, gamma: float) -> Array:
-  """Weight of the squared error of an output: min-SNR (Hang et al. 2023).
+PREDICTIONS: Mapping[str, Callable[[Array, Array, Array], Array]] = {
+  'eps': eps_to_clean,
+  'x0': x0_to_clean,
+  'v': v_to_clean,
+}
 
-  All three predictions then come to min(SNR, gamma) times that of x0.
+
+def loss_weight(angle: Array, gamma: float) -> Array:
+  """Weight of the squared error of x0: min-SNR (Hang et al. 2023, eq. 6).
+
+  Whatever the network predicts, its loss is that of the x0 which it implies:
+  the error of eps then weighs min(1, gamma / SNR), that of v as much times
+  SNR / (SNR + 1).
   """
-  weight = jnp.minimum(1 / jnp.tan(angle) ** 2, gamma)
-  if prediction == 'eps':
-    return weight * jnp.tan(angle) ** 2
-  if prediction == 'x0':
-    return weight
-  return weight * jnp.sin(angle) ** 2
-
-
-PREDICTIONS = ('eps', 'x0', 'v')
+  return jnp.minimum(1 / jnp.tan(angle) ** 2, gamma)
 
 
 class Steps(NamedTuple):

@@ -1,0 +1,308 @@
+"""Diffusion conditioned on the blurred picture, in three kinds.
+
+`config.process.name` is one of
+
+  refine  a predictor makes a first pass; the process draws what it missed
+          (Whang et al. 2022, 'Deblurring via Stochastic Refinement')
+  ddpm    the process draws the whole picture (Saharia et al. 2022, 'Palette')
+  indi    the blurred picture turns sharp step by step, without a schedule
+          (Delbracio & Milanfar 2023, 'Inversion by Direct Iteration')
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from ml_collections import ConfigDict
+
+from deblur_jax.models import build
+from deblur_jax.ops import diffusion, losses, metrics
+from deblur_jax.types import (
+  Array,
+  Batch,
+  Family,
+  InputError,
+  Key,
+  Metrics,
+  Params,
+)
+
+START, ON_THE_WAY = 0, 1
+"""Folded into a picture's key: for the first state, and for later noise."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Process:
+  """One kind of diffusion. Pictures are f32[B,H,W,3], times f32[B,1,1,1].
+
+  Attributes:
+    init: (key, blur) -> params.
+    first: (params, blur) -> what is known before the process begins.
+    first_of_whole: the same for pictures larger than training crops.
+    clean: (sharp, first) -> what the process is to find, x0.
+    sharp: (clean, first) -> the picture; the inverse of `clean`.
+    state: (clean, blur, noise, time) -> the state at a time.
+    estimate: (params, state, time, blur, first) -> estimate of x0.
+    weight: (time) -> weight of the estimate's squared error.
+    steps: the sampler.
+  """
+
+  init: Callable[[Key, Array], Params]
+  first: Callable[[Params, Array], Array]
+  first_of_whole: Callable[[Params, Array], Array]
+  clean: Callable[[Array, Array], Array]
+  sharp: Callable[[Array, Array], Array]
+  state: Callable[[Array, Array, Array, Array], Array]
+  estimate: Callable[[Params, Array, Array, Array, Array], Array]
+  weight: Callable[[Array], Array]
+  steps: diffusion.Steps
+
+
+def make(config: ConfigDict) -> Family:
+  """Makes the family of `config.process`, `config.sampler` and the networks."""
+  process = choose('process.name', config, PROCESSES)(config)
+  weight = config.process.predictor_weight
+  weight = weight if config.process.name == 'refine' else 0.0
+  samples, temperature = config.sampler.samples, config.sampler.temperature
+
+  def init(key: Key, batch: Batch) -> Params:
+    return {'net': process.init(key, batch['blur'])}
+
+  def loss(
+    params: Params, batch: Batch, key: Key, step: Array
+  ) -> tuple[Array, Metrics]:
+    del step
+    return loss_of(process, weight, params['net'], batch, key)
+
+  def restore(params: Params, blur: Array, key: Key, origin: Array) -> Array:
+    first = process.first_of_whole(params['net'], blur)
+
+    def noise(keys: Key) -> Array:
+      return temperature * diffusion.noise_field(keys, origin, blur.shape[1:])
+
+    def add(total: Array, number: Array) -> tuple[Array, None]:
+      keys = fold_in(key, number)
+      sharp = draw(process, params['net'], blur, first, keys, noise)
+      return total + sharp / samples, None
+
+    return jax.lax.scan(add, jnp.zeros_like(blur), jnp.arange(samples))[0]
+
+  return Family(
+    init=init,
+    losses={'net': loss},
+    schedule=('net',),
+    restore=restore,
+    ema=('net',) if config.ema.decay else (),
+  )
+
+
+def loss_of(
+  process: Process, weight: float, params: Params, batch: Batch, key: Key
+) -> tuple[Array, Metrics]:
+  """Squared error of x0 at a random time of each example.
+
+  Args:
+    process: the kind of diffusion.
+    weight: of L1(first pass, sharp), which is added.
+    params: of its networks.
+    batch: blur and sharp.
+    key: key[B].
+
+  Returns:
+    The loss and, under `psnr`, the quality of the estimates at those times.
+  """
+  blur, sharp = batch['blur'], batch['sharp']
+  time = jax.vmap(jax.random.uniform)(fold_in(key, START))
+  time = time[:, None, None, None]
+  noise = jax.vmap(lambda k: jax.random.normal(k, sharp.shape[1:]))(
+    fold_in(key, ON_THE_WAY)
+  )
+  first = process.first(params, blur)
+  clean = process.clean(sharp, first)
+  state = process.state(clean, blur, noise, time)
+  estimate = process.estimate(params, state, time, blur, first)
+  value = jnp.mean(process.weight(time) * (estimate - clean) ** 2)
+  restored = process.sharp(estimate, first).clip(0, 1)
+  scores = {'psnr': metrics.psnr(restored, sharp).mean()}
+  if weight:
+    value += weight * losses.l1(first, sharp).mean()
+    scores['first_psnr'] = metrics.psnr(first.clip(0, 1), sharp).mean()
+  return value, scores
+
+
+def draw(
+  process: Process,
+  params: Params,
+  blur: Array,
+  first: Array,
+  key: Key,
+  noise: Callable[[Key], Array],
+) -> Array:
+  """Returns one sample of the sharp picture f32[B,H,W,3] in [0,1]."""
+
+  def estimate(state: Array, time: Array) -> Array:
+    times = jnp.full((len(blur), 1, 1, 1), time)
+    clean = process.estimate(params, state, times, blur, first)
+    # No estimate leaves the range of pictures: errors would grow on the way.
+    return process.clean(process.sharp(clean, first).clip(0, 1), first)
+
+  start = process.state(
+    jnp.zeros_like(blur),
+    blur,
+    noise(fold_in(key, START)),
+    jnp.ones((len(blur), 1, 1, 1)),
+  )
+  later = fold_in(key, ON_THE_WAY)
+  clean = diffusion.sample(
+    estimate, process.steps, start, lambda n: noise(fold_in(later, n))
+  )
+  return process.sharp(clean, first)
+
+
+def make_refine(config: ConfigDict) -> Process:
+  """Draws what a predictor left out, enlarged by `process.scale`."""
+  predictor = build_network(config, config.predictor)
+  whole = build.for_whole_pictures(predictor, config.data.crop)
+  process = make_ddpm(config, seen=lambda blur, first: (blur, first))
+  scale = config.process.scale
+
+  def init(key: Key, blur: Array) -> Params:
+    keys = jax.random.split(key)
+    first = predictor.init(keys[0], blur)
+    return {**process.init(keys[1], blur), 'predictor': first}
+
+  return dataclasses.replace(
+    process,
+    init=init,
+    first=lambda params, blur: predictor.apply(params['predictor'], blur),
+    first_of_whole=lambda params, blur: whole.apply(params['predictor'], blur),
+    clean=lambda sharp, first: scale * (sharp - first),
+    sharp=lambda clean, first: first + clean / scale,
+  )
+
+
+def make_ddpm(
+  config: ConfigDict,
+  seen: Callable[[Array, Array], tuple[Array, ...]] = lambda blur, _: (blur,),
+) -> Process:
+  """Draws the picture in [-1,1]; `seen` is what the denoiser looks at."""
+  denoiser = build_denoiser(config)
+  schedule = choose('process.schedule', config, diffusion.SCHEDULES)
+  sampler = choose('sampler.name', config, diffusion.SAMPLERS)
+  prediction = choose('process.prediction', config, diffusion.PREDICTIONS)
+
+  def init(key: Key, blur: Array) -> Params:
+    return init_denoiser(denoiser, key, blur, *seen(blur, blur))
+
+  def state(clean: Array, blur: Array, noise: Array, time: Array) -> Array:
+    del blur
+    return diffusion.add_noise(clean, noise, schedule(time))
+
+  def estimate(params, state, time, blur, first):
+    output = denoise(denoiser, params, state, time, *seen(blur, first))
+    return prediction(output, state, schedule(time))
+
+  def grey(params: Params, blur: Array) -> Array:
+    del params
+    return jnp.full_like(blur, 0.5)
+
+  return Process(
+    init=init,
+    first=grey,
+    first_of_whole=grey,
+    clean=lambda sharp, first: 2 * (sharp - first),
+    sharp=lambda clean, first: first + clean / 2,
+    state=state,
+    estimate=estimate,
+    weight=lambda time: diffusion.loss_weight(
+      schedule(time), config.process.gamma
+    ),
+    steps=sampler(schedule, config.sampler.nfe),
+  )
+
+
+def make_indi(config: ConfigDict) -> Process:
+  """Goes from blurred to sharp on a straight line; x0 is the sharp picture."""
+  denoiser = build_denoiser(config)
+
+  def state(clean: Array, blur: Array, noise: Array, time: Array) -> Array:
+    return (1 - time) * clean + time * (blur + config.process.noise * noise)
+
+  def estimate(params, state, time, blur, first):
+    del blur, first
+    return state + denoise(denoiser, params, 2 * state - 1, time)
+
+  return Process(
+    init=lambda key, blur: init_denoiser(denoiser, key, blur),
+    first=lambda params, blur: blur,
+    first_of_whole=lambda params, blur: blur,
+    clean=lambda sharp, first: sharp,
+    sharp=lambda clean, first: clean,
+    state=state,
+    estimate=estimate,
+    weight=jnp.ones_like,
+    steps=diffusion.indi(config.sampler.nfe),
+  )
+
+
+PROCESSES: Mapping[str, Callable[[ConfigDict], Process]] = {
+  'refine': make_refine,
+  'indi': make_indi,
+  'ddpm': make_ddpm,
+}
+
+
+def build_network(config: ConfigDict, model: ConfigDict) -> nn.Module:
+  """Builds the network of `config.model` or `config.predictor`."""
+  return build.build(model.name, model.get(model.name, {}), config.dtype)
+
+
+def build_denoiser(config: ConfigDict) -> nn.Module:
+  """Builds the network of `config.model`, which must take a time.
+
+  Raises:
+    InputError: it takes none.
+  """
+  net = build_network(config, config.model)
+  if 'time' not in inspect.signature(type(net).__call__).parameters:
+    raise InputError(
+      f'config.model.name={config.model.name}: takes no time, so it cannot '
+      'denoise; use unet'
+    )
+  return net
+
+
+def init_denoiser(net: nn.Module, key: Key, *pictures: Array) -> Params:
+  """Returns parameters for a state and other pictures of its shape."""
+  pictures = jnp.concatenate(pictures, -1)
+  return {'denoiser': net.init(key, pictures, jnp.zeros(len(pictures)))}
+
+
+def denoise(
+  net: nn.Module, params: Params, state: Array, time: Array, *pictures: Array
+) -> Array:
+  """Shows the network a state, its time and pictures in [0,1]."""
+  centred = [2 * picture - 1 for picture in pictures]
+  x = jnp.concatenate([state, *centred], -1)
+  return net.apply(params['denoiser'], x, time[:, 0, 0, 0])
+
+
+def choose(key: str, config: ConfigDict, known: Mapping[str, Callable]):
+  """Returns the entry of `known` that the config names under a key.
+
+  Raises:
+    InputError: there is none.
+  """
+  group, field = key.split('.')
+  name = config[group][field]
+  if name not in known:
+    raise InputError(f'config.{key}={name}: choose one of {", ".join(known)}')
+  return known[name]
+
+
+def fold_in(key: Key, number: Array) -> Key:
+  """Folds one number into each of key[B]."""
+  return jax.vmap(jax.random.fold_in, (0, None))(key, number)
