@@ -30,6 +30,7 @@ setuptools.setup(
     'grain>=0.2.12',
     'importlib_resources>=6.0',  # tfds imports it without asking for it
     'jax>=0.10',
+    'matplotlib>=3.9',
     'ml_collections>=1.0',
     'numpy>=2.0',
     'optax>=0.2.6',

@@ -26,7 +26,7 @@ import skimage.data
 import torch
 from PIL import Image
 
-from deblur_jax import cli, evaluate, train
+from deblur_jax import cli, train, trained
 from deblur_jax import config as config_lib
 from deblur_jax.data import pipeline, sources
 from deblur_jax.families import make_family
@@ -129,7 +129,7 @@ def measure(root: pathlib.Path) -> dict[str, float]:
     make_photographs(root / str(side), side)
     configs[side] = make_config(root / str(side))
   config = configs[SIDES[1]]
-  margin = psf.psf_size(evaluate.blur_ranges(config)) // 2
+  margin = psf.psf_size(trained.blur_ranges(config)) // 2
   streams = {
     side: pipeline.train_batches(
       sources.open_split(c.data, 'train'), c.data, 0, margin=margin

@@ -4,7 +4,6 @@ python -m deblur_jax.compare --configs=A,B,C [--workdirs=D,E] --output=DIR
 """
 
 import argparse
-import csv
 import json
 import pathlib
 from collections.abc import Sequence
@@ -84,14 +83,13 @@ def write_results(
   path: pathlib.Path, records: Sequence[dict[str, Any]]
 ) -> None:
   """Writes one row per model, metric and side."""
-  with files.whole(path) as temporary, temporary.open('w', newline='') as file:
-    table = csv.DictWriter(file, COLUMNS, extrasaction='ignore')
-    table.writeheader()
-    for record in records:
-      for metric, sides in record['metrics'].items():
-        for side, summary in sides.items():
-          row = {**record, 'metric': metric, 'side': side, **summary}
-          table.writerow(tables.printable(row))
+  rows = [
+    {**record, 'metric': metric, 'side': side, **summary}
+    for record in records
+    for metric, sides in record['metrics'].items()
+    for side, summary in sides.items()
+  ]
+  tables.write_csv(path, [{key: row[key] for key in COLUMNS} for row in rows])
 
 
 def figure(labels: Sequence[str], examples: Sequence[evaluate.Scored]):

@@ -1,35 +1,29 @@
 """Scores a checkpoint, picture by picture.
 
 python -m deblur_jax.evaluate --workdir=DIR [--step=N|best] [--data=PATH]
+  [--output=DIR] [--sampler.nfe=N ...] [--sweep=nfe=1,2,4,8,16,32]
 """
 
 import argparse
-import csv
 import dataclasses
 import json
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tqdm
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from deblur_jax import cli, files
-from deblur_jax import config as config_lib
+from deblur_jax import cli, files, trained
 from deblur_jax.data import align, pipeline, sources
-from deblur_jax.families import make_family
 from deblur_jax.ops import scores
-from deblur_jax.ops.prepare import make_prepare
-from deblur_jax.ops.psf import KINDS, BlurRanges
-from deblur_jax.report import figures, statistics, tables
-from deblur_jax.train_lib import parallel, state, step
-from deblur_jax.train_lib.checkpoint import Checkpoints
-from deblur_jax.types import Array, Batch, Family, InputError, Params
+from deblur_jax.ops.psf import KINDS
+from deblur_jax.report import curves, figures, statistics, tables
+from deblur_jax.train_lib import parallel, state
+from deblur_jax.types import Array, Batch, InputError, Params
 
 JSON = 'evaluation.json'
 CSV = 'per_image.csv'
@@ -41,17 +35,6 @@ Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Model:
-  """A trained model, ready to restore."""
-
-  name: str
-  config: ConfigDict
-  family: Family
-  params: Params
-  step: int
-
-
-@dataclasses.dataclass(frozen=True)
 class Scored:
   """One restored test picture and its scores; pictures u8[H,W,3]."""
 
@@ -60,71 +43,8 @@ class Scored:
   seconds: float
 
 
-def load(workdir: pathlib.Path, wanted: str = '') -> Model:
-  """Loads a workdir's model, with its EMA weights if it has them.
-
-  Args:
-    workdir: of a training run.
-    wanted: a checkpoint's step, 'best' by validation PSNR, or '' for the last.
-
-  Raises:
-    InputError: no workdir, no such checkpoint, or one of another network.
-  """
-  config = config_lib.load(workdir)
-  family = make_family(config)
-  mesh = parallel.make_mesh()
-  like = parallel.abstract(state.make_init(config, family), mesh)
-  with Checkpoints(workdir, read_only=True) as checkpoints:
-    number = checkpoints.find(wanted)
-    restored = checkpoints.restore(number, like)
-  name = config_lib.load_name(workdir)
-  return Model(name, config, family, state.weights(restored), number)
-
-
-def blur_ranges(config: ConfigDict) -> BlurRanges:
-  """Returns the synthetic blur of `config.data.blur`.
-
-  Raises:
-    InputError: an unknown kind, or a range that is none.
-  """
-  try:
-    return BlurRanges(**config.data.blur)
-  except ValueError as error:
-    raise InputError(f'config.data.{error}') from None
-
-
-def make_degrade(config: ConfigDict, mesh: Mesh) -> Callable[[Batch], Batch]:
-  """Returns degrade(raw) -> batch of whole pictures; pure.
-
-  Synthetic blur hangs on the picture's id alone: every model is tested on the
-  same blurred pictures.
-  """
-  prepare = make_prepare(
-    blur_ranges(config), per_shard=lambda f: parallel.per_shard(f, mesh)
-  )
-
-  def degrade(raw: Batch) -> Batch:
-    keys = step.id_keys(config.eval.seed, raw['id'])
-    return prepare(raw, step.fold_all(keys, 0))
-
-  return degrade
-
-
-def make_restore(
-  config: ConfigDict, family: Family
-) -> Callable[[Params, Array, Array], Array]:
-  """Returns restore(params, blur f32[B,H,W,3], id i32[B]) -> restored; pure."""
-
-  def restore(params: Params, blur: Array, ids: Array) -> Array:
-    keys = step.fold_all(step.id_keys(config.eval.seed, ids), 1)
-    origin = jnp.zeros((len(ids), 2), jnp.int32)
-    return family.restore(params, blur, keys, origin)
-
-  return restore
-
-
 def score_all(
-  model: Model, source: sources.Examples, repeats: int
+  model: trained.Model, source: sources.Examples, repeats: int
 ) -> Iterator[Scored]:
   """Restores and scores every picture of a source.
 
@@ -137,15 +57,15 @@ def score_all(
     Scores of 8-bit pictures: results are clipped and rounded first.
   """
   mesh = parallel.make_mesh()
-  degrade = jax.jit(make_degrade(model.config, mesh))
-  restore = Timed(make_restore(model.config, model.family))
+  degrade = jax.jit(trained.make_degrade(model.config, mesh))
+  restore = Timed(trained.make_restore(model.config, model.family))
   batches = pipeline.whole_batches(
     source, model.config.eval.megapixels, repeats, mesh.size
   )
   for names, raw in batches:
     batch = degrade(parallel.put_batch(raw, mesh))
     restored, seconds = restore(model.params, batch['blur'], batch['id'])
-    sides = [to_uint8(side) for side in (batch['blur'], restored)]
+    sides = [trained.to_uint8(side) for side in (batch['blur'], restored)]
     drawn = describe_blur(batch)
     for i, name in enumerate(names):
       pictures = sides[0][i], sides[1][i], raw['sharp'][i]
@@ -195,17 +115,12 @@ def describe_blur(batch: Batch) -> list[tuple[str, Sequence]]:
   ]
 
 
-def to_uint8(images: Array) -> np.ndarray:
-  """Rounds f32 in [0,1] to u8, as a picture file would hold it."""
-  levels = np.asarray(images, np.float32) * 255
-  return np.clip(np.round(levels), 0, 255).astype(np.uint8)
-
-
 def evaluate(
   workdir: pathlib.Path,
   wanted: str = '',
   data: pathlib.Path | None = None,
   output: pathlib.Path | None = None,
+  sampler: trained.Sampler = trained.NO_CHANGES,
 ) -> dict[str, Any]:
   """Scores a workdir's model and writes evaluation.json, the CSV, the grid.
 
@@ -215,7 +130,8 @@ def evaluate(
     data: PATH/{blur,sharp} or a folder of sharp pictures; None for the test
       split of the model's own data set.
     output: folder of the files; None for the workdir, or
-      workdir/evaluations/NAME with `data`.
+      workdir/evaluations/NAME with `data` or `sampler`.
+    sampler: what to change in `config.sampler`.
 
   Returns:
     What evaluation.json holds.
@@ -223,10 +139,13 @@ def evaluate(
   Raises:
     InputError: the workdir, the checkpoint or the data cannot be used.
   """
-  model = load(workdir, wanted)
+  model = trained.load(workdir, wanted, sampler)
   source, dataset, split = open_test(model.config, data)
   if output is None:
-    output = workdir if data is None else workdir / 'evaluations' / dataset
+    changes = [f'{key}_{value}' for key, value in sampler.items()]
+    own = data is None and not changes
+    name = '_'.join([dataset, *changes])
+    output = workdir if own else workdir / 'evaluations' / name
   repeats = 1 if source.real else model.config.eval.blurs
   total = len(source) * repeats
   shown = set(np.linspace(0, total - 1, GRID_ROWS).astype(int))
@@ -254,6 +173,7 @@ def evaluate(
     'dataset': dataset,
     'split': split,
     'step': model.step,
+    'sampler': json.loads(model.config.sampler.to_json()),
     'parameters': state.count(model.params),
     'images': len(rows),
     'ms_per_image': round(1e3 * seconds / len(rows), 3),
@@ -264,9 +184,64 @@ def evaluate(
   return record
 
 
+def sweep(
+  workdir: pathlib.Path,
+  key: str,
+  values: Sequence[Any],
+  output: pathlib.Path,
+  **how,
+) -> list[dict[str, Any]]:
+  """Scores a model once for each value of a key of its sampler.
+
+  Writes curve.csv and curve.png, distortion against detail, and each value's
+  evaluation below `output`.
+
+  Args:
+    workdir: of a training run.
+    key: one of `SAMPLER`.
+    values: of that key.
+    output: folder of the files.
+    **how: `wanted`, `data` and `sampler` of `evaluate`.
+
+  Returns:
+    What the evaluation.json of each value holds.
+  """
+  records = []
+  for value in values:
+    sampler = {**how.get('sampler', {}), key: value}
+    folder = output / f'{key}_{value}'
+    own = {**how, 'output': folder, 'sampler': sampler}
+    records.append(evaluate(workdir, **own))
+  rows = [
+    {key: value, 'ms_per_image': record['ms_per_image'], **flat(record)}
+    for value, record in zip(values, records, strict=True)
+  ]
+  tables.write_csv(output / 'curve.csv', rows)
+  axes = 'psnr', 'sharpness'
+  points = [tuple(row[f'{name}_output'] for name in axes) for row in rows]
+  curves.tradeoff(
+    output / 'curve.png',
+    ('PSNR (dB), output against sharp', 'sharpness (1 = as the original)'),
+    points,
+    [f'{key} {value}' for value in values],
+    records[0]['config'],
+  )
+  return records
+
+
+def flat(record: Mapping[str, Any]) -> Row:
+  """Returns METRIC_SIDE of an evaluation, with _low and _high."""
+  return {
+    f'{name}_{side}{ending}': summary[bound]
+    for name, sides in record['metrics'].items()
+    for side, summary in sides.items()
+    for ending, bound in (('', 'mean'), ('_low', 'low'), ('_high', 'high'))
+  }
+
+
 def first_example(workdir: pathlib.Path) -> Scored:
   """Restores and scores the first picture of a model's own test split."""
-  model = load(workdir)
+  model = trained.load(workdir)
   source, _, _ = open_test(model.config, None)
   repeats = 1 if source.real else model.config.eval.blurs
   return next(score_all(model, source, repeats))
@@ -303,10 +278,7 @@ def write(
   grid: Sequence[tuple[Row, Sequence[np.ndarray]]],
 ) -> None:
   """Writes the three files of an evaluation."""
-  with files.whole(output / CSV) as path, path.open('w', newline='') as handle:
-    table = csv.DictWriter(handle, list(rows[0]))
-    table.writeheader()
-    table.writerows(tables.printable(row) for row in rows)
+  tables.write_csv(output / CSV, rows)
   picture = figures.grid(
     [pictures for _, pictures in grid],
     [captions(row) for row, _ in grid],
@@ -329,6 +301,23 @@ def captions(row: Row) -> list[str]:
   ]
 
 
+def parse_sweep(text: str) -> tuple[str, list[Any]]:
+  """Returns key and values of 'KEY=VALUE,VALUE,...'.
+
+  Raises:
+    InputError: no such key, or values of another type.
+  """
+  key, _, values = text.partition('=')
+  if key not in trained.SAMPLER:
+    known = ', '.join(trained.SAMPLER)
+    raise InputError(f'--sweep={text}: choose one of {known}')
+  try:
+    kind = trained.SAMPLER[key][0]
+    return key, [kind(value) for value in values.split(',')]
+  except ValueError as error:
+    raise InputError(f'--sweep={text}: {error}') from None
+
+
 def main() -> None:
   """The command; see the module docstring."""
   parser = argparse.ArgumentParser(
@@ -339,9 +328,20 @@ def main() -> None:
   add('--step', default='', help='a checkpoint, or best; default: the last')
   add('--data', type=pathlib.Path, help='PATH/{blur,sharp} or sharp pictures')
   add('--output', type=pathlib.Path, help='folder for the results')
+  add('--sweep', help='KEY=VALUE,VALUE,... of the sampler: writes a curve')
+  trained.add_sampler_flags(parser)
   flags = parser.parse_args()
-  record = evaluate(flags.workdir, flags.step, flags.data, flags.output)
-  print(tables.evaluation(record))
+  how = {'data': flags.data, 'sampler': trained.sampler_of(flags)}
+  if flags.sweep:
+    key, values = parse_sweep(flags.sweep)
+    output = flags.output or flags.workdir / 'evaluations' / f'sweep_{key}'
+    how['wanted'] = flags.step
+    for record in sweep(flags.workdir, key, values, output, **how):
+      print(tables.evaluation(record))
+    print(f'curve: {output / "curve.png"}')
+  else:
+    record = evaluate(flags.workdir, flags.step, output=flags.output, **how)
+    print(tables.evaluation(record))
 
 
 if __name__ == '__main__':

@@ -1,25 +1,30 @@
 """Deblurs picture files, or all pictures in folders.
 
-python -m deblur_jax.restore [--workdir=DIR] [--output=PATH] INPUT...
+python -m deblur_jax.restore [--workdir=DIR] [--output=PATH] [--uncertainty]
+  [--sampler.nfe=N ...] INPUT...
 """
 
 import argparse
 import dataclasses
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from deblur_jax import cli, evaluate
+from deblur_jax import cli, evaluate, trained
 from deblur_jax.data import pictures, sources
 from deblur_jax.imaging import picture as picture_lib
-from deblur_jax.types import InputError
+from deblur_jax.types import Array, InputError, Params
 
 SUFFIX = '_deblurred'
+UNCERTAINTY = '_uncertainty.png'
+UNCERTAIN_SAMPLES = 8
+UNCERTAIN_GAIN = 10
+"""Levels of an uncertainty picture for one grey level of deviation."""
 SOME_FAILED = 1
 RUNS = pathlib.Path('runs')
 
@@ -28,6 +33,8 @@ def restore(
   inputs: Sequence[pathlib.Path],
   workdir: pathlib.Path | None = None,
   output: pathlib.Path | None = None,
+  sampler: trained.Sampler = trained.NO_CHANGES,
+  uncertainty: bool = False,
 ) -> list[str]:
   """Deblurs files and folders; a file that fails does not stop the others.
 
@@ -36,6 +43,9 @@ def restore(
     workdir: of the model; None for the newest finished one below runs/.
     output: a file for one input, else a folder; None puts NAME_deblurred.EXT
       beside each input.
+    sampler: what to change in `config.sampler`.
+    uncertainty: also writes RESULT_uncertainty.png, ten times the standard
+      deviation over samples; the result is then their mean.
 
   Returns:
     One line for each file that failed.
@@ -44,22 +54,58 @@ def restore(
     InputError: nothing could start.
   """
   jobs = plan(inputs, output)
-  model = evaluate.load(workdir or newest_workdir())
-  compiled = jax.jit(evaluate.make_restore(model.config, model.family))
+  workdir = workdir or newest_workdir()
+  samples = 1
+  if uncertainty:
+    samples = sampler.get('samples', UNCERTAIN_SAMPLES)
+    sampler = {**sampler, 'samples': 1}
+  model = trained.load(workdir, sampler=sampler)
+  if uncertainty and (model.config.family != 'diffusion' or samples < 2):
+    raise InputError(
+      f'--uncertainty: {workdir} draws no samples; use a diffusion model, and '
+      'at least 2 samples'
+    )
+  draw = jax.jit(trained.make_restore(model.config, model.family))
   failures = []
   bar = tqdm.tqdm(jobs, 'deblurring', unit=' pictures', dynamic_ncols=True)
   for source, target in bar:
     try:
       picture = picture_lib.read(source)
-      ids = jnp.array([sources.example_id(source.name)], jnp.int32)
-      blur = jnp.asarray(picture.pixels[None] / np.float32(255))
-      restored = compiled(model.params, blur, ids)
-      pixels = evaluate.to_uint8(restored)[0]
-      picture_lib.write(dataclasses.replace(picture, pixels=pixels), target)
+      drawn = [
+        apply(draw, model.params, picture, source, sample)
+        for sample in range(samples)
+      ]
+      mean = trained.to_uint8(np.mean(drawn, axis=0))
+      picture_lib.write(dataclasses.replace(picture, pixels=mean), target)
+      if uncertainty:
+        write_uncertainty(drawn, target)
     except InputError as error:
       failures.append(str(error))
       bar.write(f'failed: {error}', file=sys.stderr)
   return failures
+
+
+def apply(
+  draw: Callable[..., Array],
+  params: Params,
+  picture: picture_lib.Picture,
+  source: pathlib.Path,
+  sample: int,
+) -> np.ndarray:
+  """Returns a sample of the restored picture f32[H,W,3] in [0,1]."""
+  ids = jnp.array([sources.example_id(source.name)], jnp.int32)
+  blur = jnp.asarray(picture.pixels[None] / np.float32(255))
+  return np.asarray(draw(params, blur, ids, jnp.int32(sample))[0])
+
+
+def write_uncertainty(
+  drawn: Sequence[np.ndarray], target: pathlib.Path
+) -> None:
+  """Writes the deviation of samples f32[H,W,3], averaged over the colours."""
+  deviation = UNCERTAIN_GAIN * np.std(drawn, axis=0, ddof=1).mean(-1)
+  grey = np.repeat(trained.to_uint8(deviation)[..., None], 3, axis=-1)
+  path = target.with_name(f'{target.stem}{UNCERTAINTY}')
+  picture_lib.write(picture_lib.Picture(grey, grey=True), path)
 
 
 def plan(
@@ -96,7 +142,7 @@ def expand(path: pathlib.Path) -> list[tuple[pathlib.Path, pathlib.Path]]:
   files = [
     file
     for file in pictures.list_pictures(path)
-    if not file.stem.endswith(SUFFIX)
+    if not file.stem.endswith((SUFFIX, pathlib.Path(UNCERTAINTY).stem))
   ]
   if not files:
     raise InputError(f'{path}: no pictures in this folder')
@@ -151,8 +197,17 @@ def main() -> int:
     type=pathlib.Path,
     help='file or folder; default: NAME_deblurred.EXT beside each input',
   )
+  add(
+    '--uncertainty',
+    action='store_true',
+    help='also write the deviation over samples (diffusion)',
+  )
+  trained.add_sampler_flags(parser)
   flags = parser.parse_args()
-  failures = restore(flags.inputs, flags.workdir, flags.output)
+  sampler = trained.sampler_of(flags)
+  failures = restore(
+    flags.inputs, flags.workdir, flags.output, sampler, flags.uncertainty
+  )
   return SOME_FAILED if failures else 0
 
 

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from deblur_jax import config as config_lib
-from deblur_jax import evaluate
+from deblur_jax import trained
 from deblur_jax.data import pipeline, sources
 from deblur_jax.families import make_family
 from deblur_jax.ops import metrics as metrics_lib
@@ -145,7 +145,7 @@ def adopt(new: state.State, workdir: pathlib.Path) -> state.State:
   Raises:
     InputError: no checkpoint there, or it holds other networks.
   """
-  given = evaluate.load(workdir).params
+  given = trained.load(workdir).params
   shapes = [
     [(jax.tree_util.keystr(path), leaf.shape) for path, leaf in leaves]
     for leaves in map(jax.tree_util.tree_leaves_with_path, (given, new.params))
@@ -164,7 +164,7 @@ def adopt(new: state.State, workdir: pathlib.Path) -> state.State:
 def make_step(config: ConfigDict, family: Family, mesh: Mesh) -> step.TrainStep:
   """Returns the compiled train step on raw uint8 batches."""
   prepare = make_prepare(
-    evaluate.blur_ranges(config),
+    trained.blur_ranges(config),
     config.data.crop,
     lambda function: parallel.per_shard(function, mesh),
   )
@@ -183,7 +183,7 @@ def open_batches(
 ) -> Iterator[pipeline.NumpyBatch]:
   """Returns this process's training batches after `done` steps."""
   shard = pipeline.Shard(jax.process_index(), jax.process_count())
-  ranges = evaluate.blur_ranges(config)
+  ranges = trained.blur_ranges(config)
   margin = 0 if source.real else psf_size(ranges) // 2
   return pipeline.train_batches(
     source, config.data, config.seed, done, shard, margin
@@ -198,8 +198,8 @@ def make_validate(
     source, config.data.crop, config.eval.images, mesh.size
   )
   raw = parallel.put_batch(raw, mesh)
-  degrade = evaluate.make_degrade(config, mesh)
-  restore = evaluate.make_restore(config, family)
+  degrade = trained.make_degrade(config, mesh)
+  restore = trained.make_restore(config, family)
 
   @jax.jit
   def compute(params: Params, raw: Batch) -> tuple[Batch, Array, Metrics]:
@@ -225,7 +225,7 @@ def save_first_batch(
   config: ConfigDict, raw: pipeline.NumpyBatch, workdir: pathlib.Path
 ) -> None:
   """Shows what training sees: blur and sharp of the first batch."""
-  prepare = make_prepare(evaluate.blur_ranges(config), config.data.crop)
+  prepare = make_prepare(trained.blur_ranges(config), config.data.crop)
   some = {key: jnp.asarray(rows[:SAMPLES]) for key, rows in raw.items()}
   keys = step.example_keys(config.seed, 0, len(some['id']))
   batch = jax.jit(prepare)(some, step.fold_all(keys, 0))

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from deblur_jax import config as config_lib
-from deblur_jax import evaluate
+from deblur_jax import trained
 from deblur_jax.families import make_family
 from deblur_jax.train_lib import parallel, state, writer
 from deblur_jax.train_lib.checkpoint import Checkpoints
@@ -209,7 +209,7 @@ def test_steps_may_grow_and_nothing_else(workdir, tmp_path):
   assert (run / 'config.json').read_text() == before
   grown = command('main', *same, '--config.steps=6')
   assert grown.returncode == 0, grown.stderr
-  assert evaluate.load(run).step == 6
+  assert trained.load(run).step == 6
 
 
 def test_workdir_in_use(workdir):
@@ -228,7 +228,7 @@ def test_init_from(workdir, tmp_path):
     '--config.optim.learning_rate=0.0',
   )
   assert started.returncode == 0, started.stderr
-  given, tuned = (evaluate.load(p) for p in (workdir, tmp_path / 'tuned'))
+  given, tuned = (trained.load(p) for p in (workdir, tmp_path / 'tuned'))
   jax.tree.map(np.testing.assert_array_equal, given.params, tuned.params)
   wider = command(
     'main',

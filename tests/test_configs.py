@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from deblur_jax import config as config_lib
-from deblur_jax import evaluate
+from deblur_jax import trained
 from deblur_jax.families import make_family
 from deblur_jax.ops.prepare import make_prepare
 from deblur_jax.train_lib import optim, state, step
@@ -27,7 +27,7 @@ def test_config_is_traced(spec, monkeypatch):
   config = config_lib.load_file(spec)
   family = make_family(config)
   init = state.make_init(config, family)
-  prepare = make_prepare(evaluate.blur_ranges(config), config.data.crop)
+  prepare = make_prepare(trained.blur_ranges(config), config.data.crop)
   take_step = step.make_train_step(
     family, optim.make_txs(config, family), prepare, config.seed
   )
@@ -45,7 +45,7 @@ def test_config_is_traced(spec, monkeypatch):
   assert all(value.shape == () for value in metrics.values())
   blur = jax.ShapeDtypeStruct((2, 37, 45, 3), jnp.float32)
   ids = jax.ShapeDtypeStruct((2,), jnp.int32)
-  restore = evaluate.make_restore(config, family)
+  restore = trained.make_restore(config, family)
   restored = jax.eval_shape(restore, state.weights(before), blur, ids)
   assert (restored.shape, restored.dtype) == (blur.shape, jnp.float32)
 
@@ -57,7 +57,7 @@ def test_config_survives_its_file(spec, monkeypatch, tmp_path):
   config_lib.save(config, tmp_path, 'name')
   loaded = config_lib.load(tmp_path)
   assert config_lib.differences(config, loaded) == []
-  assert evaluate.blur_ranges(loaded) == evaluate.blur_ranges(config)
+  assert trained.blur_ranges(loaded) == trained.blur_ranges(config)
   assert hash(loaded.model.nafnet.encoder)  # modules need tuples
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deblur_jax import evaluate
+from deblur_jax import trained
 from deblur_jax.families import make_family
 from deblur_jax.ops.prepare import make_prepare
 from deblur_jax.train_lib import optim, state, step
@@ -43,10 +43,10 @@ def raw_pairs(rows, side):
 
 
 @pytest.fixture(scope='module', params=CASES)
-def trained(request):
+def overfitted(request):
   config = make_config(request.param)
   family = make_family(config)
-  prepare = make_prepare(evaluate.blur_ranges(config))
+  prepare = make_prepare(trained.blur_ranges(config))
   take_step = jax.jit(
     step.make_train_step(
       family, optim.make_txs(config, family), prepare, 0, config.ema.decay
@@ -60,16 +60,16 @@ def trained(request):
   return config, family, now, history
 
 
-def test_loss_falls_on_one_batch(trained):
-  _, family, _, history = trained
+def test_loss_falls_on_one_batch(overfitted):
+  _, family, _, history = overfitted
   name = family.schedule[-1]
   losses = [float(metrics[f'{name}/loss']) for metrics in history]
   assert np.mean(losses[-5:]) < 0.8 * losses[0]
 
 
-def test_restore_keeps_shape_and_range(trained):
-  config, family, now, _ = trained
-  restore = jax.jit(evaluate.make_restore(config, family))
+def test_restore_keeps_shape_and_range(overfitted):
+  config, family, now, _ = overfitted
+  restore = jax.jit(trained.make_restore(config, family))
   for shape in ((1, 7, 5, 3), (2, 33, 18, 3)):
     blur = jax.random.uniform(jax.random.key(0), shape)
     restored = restore(state.weights(now), blur, jnp.arange(shape[0]))
@@ -78,23 +78,23 @@ def test_restore_keeps_shape_and_range(trained):
     assert 0 <= restored.min() <= restored.max() <= 1
 
 
-def test_result_does_not_hang_on_batch_mates(trained):
-  config, family, now, _ = trained
-  restore = jax.jit(evaluate.make_restore(config, family))
+def test_result_does_not_hang_on_batch_mates(overfitted):
+  config, family, now, _ = overfitted
+  restore = jax.jit(trained.make_restore(config, family))
   blur = jax.random.uniform(jax.random.key(1), (3, 18, 20, 3))
   together = restore(state.weights(now), blur, jnp.arange(3))
   alone = restore(state.weights(now), blur[1:2], jnp.arange(1, 2))
   np.testing.assert_allclose(together[1:2], alone, atol=2e-6)
 
 
-def test_ema_is_there_exactly_where_asked(trained):
-  config, family, now, _ = trained
+def test_ema_is_there_exactly_where_asked(overfitted):
+  config, family, now, _ = overfitted
   assert set(now.ema) == set(family.ema)
   assert bool(now.ema) == bool(config.ema.decay)
 
 
-def test_metrics_are_finite_scalars(trained):
-  *_, history = trained
+def test_metrics_are_finite_scalars(overfitted):
+  *_, history = overfitted
   assert all(np.isfinite(float(v)) for m in history for v in m.values())
 
 

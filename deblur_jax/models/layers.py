@@ -108,13 +108,13 @@ def conv1x1(x: Array, kernel: Array, bias: Array | None = None) -> Array:
 
 def conv3x3(x: Array, kernel: Array, bias: Array) -> Array:
   """3x3 convolution with zero padding: x[B,H,W,I] -> [B,H,W,O]."""
-  conv = _shifted_products if _is_cpu() else ordinary_conv
+  conv = _shifted_products if is_cpu() else ordinary_conv
   return add_bias(conv(x, kernel), bias)
 
 
 def depthwise3x3(x: Array, kernel: Array, bias: Array) -> Array:
   """Depthwise 3x3, kernel f32[3,3,1,C], with zero padding: x[B,H,W,C]."""
-  conv = _shifted_sum if _is_cpu() else ordinary_conv
+  conv = _shifted_sum if is_cpu() else ordinary_conv
   return add_bias(conv(x, kernel), bias)
 
 
@@ -193,7 +193,7 @@ def ordinary_conv(x: Array, kernel: Array) -> Array:
   )
 
 
-def _is_cpu() -> bool:
+def is_cpu() -> bool:
   """Whether the code now traced is for a CPU."""
   return jax.default_backend() == 'cpu'
 
@@ -201,7 +201,7 @@ def _is_cpu() -> bool:
 def _channel_sum(x: Array) -> Array:
   """Sums x[...,C] to f32[C]."""
   x = x.reshape(-1, x.shape[-1])
-  if not _is_cpu():
+  if not is_cpu():
     return x.sum(0, dtype=jnp.float32)
   # A product, as XLA would fuse a sum into what makes x, and crawl.
   ones = jnp.ones(x.shape[:1], x.dtype)

@@ -132,8 +132,15 @@ class UNet(nn.Module):
     self, y: Array, embedding: Array | None, name: str, level: int
   ) -> Array:
     """The blocks of one level in sequence, compiled once for all of them."""
-    for i in range(self.blocks):
-      y = ResidualBlock(name=f'{name}_{i}')(y, embedding)
+    chain = nn.scan(
+      lambda block, y, _: (block(y, embedding), None),
+      variable_axes={'params': 0},
+      split_rngs={'params': True},
+      length=self.blocks,
+      # On a CPU, convolutions crawl inside a loop.
+      unroll=self.blocks + 1 if layers.is_cpu() else 1,
+    )
+    y = chain(ResidualBlock(name=name), y, None)[0]
     if level in self.attention:
       y = Attention(name=f'{name}_attention')(y)
     return y

@@ -1,4 +1,4 @@
-"""The final scores: scikit-image's own, on the host, on u8[H,W,3] pictures.
+"""The final scores, on the host, on u8[H,W,3]; MSE to SSIM are scikit-image's.
 
 A score that cannot be computed (a side smaller than the window) is NaN.
 """
@@ -35,6 +35,24 @@ def ssim_gauss(image: np.ndarray, sharp: np.ndarray) -> float:
   )
 
 
+def sharpness(image: np.ndarray, sharp: np.ndarray) -> float:
+  """Mean length of the gradient, as a share of the sharp picture's.
+
+  1 is as crisp as the original, whether rightly or not: it tells the smooth
+  from the detailed where PSNR cannot.
+  """
+  image, sharp = (_gradient(side) for side in (image, sharp))
+  return image / sharp if sharp else math.nan
+
+
+def _gradient(image: np.ndarray) -> float:
+  if min(image.shape[:2]) < 2:
+    return 0.0
+  levels = image.astype(np.float64)
+  rows, columns = (np.diff(levels, axis=axis) for axis in (0, 1))
+  return float(np.hypot(rows[:, :-1], columns[:-1]).mean())
+
+
 def _ssim(image: np.ndarray, sharp: np.ndarray, side: int, **how) -> float:
   if min(sharp.shape[:2]) < side:
     return math.nan
@@ -50,4 +68,5 @@ SCORES: Mapping[str, Score] = {
   'psnr': psnr,
   'ssim': ssim,
   'ssim_gauss': ssim_gauss,
+  'sharpness': sharpness,
 }

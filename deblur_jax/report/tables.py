@@ -1,11 +1,15 @@
 """Scores as text: for the terminal and for Markdown."""
 
+import csv
 import math
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from deblur_jax import files
+
 LISTED = 5
-DIGITS = {'mse': 1, 'psnr': 2, 'ssim': 4, 'ssim_gauss': 4}
+DIGITS = {'mse': 1, 'psnr': 2, 'ssim': 4, 'ssim_gauss': 4, 'sharpness': 3}
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -97,6 +101,14 @@ def between(metric: str, summary: Mapping[str, Any]) -> str:
   """Formats the interval of a summary."""
   low, high = (number(metric, summary[bound]) for bound in ('low', 'high'))
   return f'{low} to {high}'
+
+
+def write_csv(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
+  """Writes rows of one set of columns, whole."""
+  with files.whole(path) as temporary, temporary.open('w', newline='') as file:
+    table = csv.DictWriter(file, list(rows[0]))
+    table.writeheader()
+    table.writerows(map(printable, rows))
 
 
 def printable(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,133 @@
+"""A workdir's model, and how pictures go through it."""
+
+import argparse
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from deblur_jax import config as config_lib
+from deblur_jax.families import make_family
+from deblur_jax.ops.prepare import make_prepare
+from deblur_jax.ops.psf import BlurRanges
+from deblur_jax.train_lib import parallel, state, step
+from deblur_jax.train_lib.checkpoint import Checkpoints
+from deblur_jax.types import Array, Batch, Family, InputError, Params
+
+SAMPLER = {
+  'name': (str, 'ddpm, ddim or dpm_solver'),
+  'nfe': (int, 'network evaluations for one sample'),
+  'samples': (int, 'samples that are averaged'),
+  'temperature': (float, 'factor of all noise'),
+}
+"""Type and help of each key of config.sampler that a flag may change."""
+
+Sampler = Mapping[str, Any]
+NO_CHANGES: Sampler = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+  """A trained model, ready to restore."""
+
+  name: str
+  config: ConfigDict
+  family: Family
+  params: Params
+  step: int
+
+
+def load(
+  workdir: pathlib.Path, wanted: str = '', sampler: Sampler = NO_CHANGES
+) -> Model:
+  """Loads a workdir's model, with its EMA weights if it has them.
+
+  Args:
+    workdir: of a training run.
+    wanted: a checkpoint's step, 'best' by validation PSNR, or '' for the last.
+    sampler: what to change in `config.sampler`.
+
+  Raises:
+    InputError: no workdir, no such checkpoint, or one of another network.
+  """
+  config = config_lib.load(workdir)
+  config.sampler.update(sampler)
+  family = make_family(config)
+  mesh = parallel.make_mesh()
+  like = parallel.abstract(state.make_init(config, family), mesh)
+  with Checkpoints(workdir, read_only=True) as checkpoints:
+    number = checkpoints.find(wanted)
+    restored = checkpoints.restore(number, like)
+  name = config_lib.load_name(workdir)
+  return Model(name, config, family, state.weights(restored), number)
+
+
+def blur_ranges(config: ConfigDict) -> BlurRanges:
+  """Returns the synthetic blur of `config.data.blur`.
+
+  Raises:
+    InputError: an unknown kind, or a range that is none.
+  """
+  try:
+    return BlurRanges(**config.data.blur)
+  except ValueError as error:
+    raise InputError(f'config.data.{error}') from None
+
+
+def make_degrade(config: ConfigDict, mesh: Mesh) -> Callable[[Batch], Batch]:
+  """Returns degrade(raw) -> batch of whole pictures; pure.
+
+  Synthetic blur hangs on the picture's id alone: every model is tested on the
+  same blurred pictures.
+  """
+  prepare = make_prepare(
+    blur_ranges(config), per_shard=lambda f: parallel.per_shard(f, mesh)
+  )
+
+  def degrade(raw: Batch) -> Batch:
+    keys = step.id_keys(config.eval.seed, raw['id'])
+    return prepare(raw, step.fold_all(keys, 0))
+
+  return degrade
+
+
+def make_restore(config: ConfigDict, family: Family) -> Callable[..., Array]:
+  """Returns restore(params, blur f32[B,H,W,3], id i32[B]) -> restored; pure.
+
+  A fourth argument, the number i32[] of a sample, asks for other randomness.
+  """
+
+  def restore(
+    params: Params, blur: Array, ids: Array, sample: Array | int = 0
+  ) -> Array:
+    keys = step.fold_all(step.id_keys(config.eval.seed, ids), 1 + sample)
+    origin = jnp.zeros((len(ids), 2), jnp.int32)
+    return family.restore(params, blur, keys, origin)
+
+  return restore
+
+
+def to_uint8(images: Array) -> np.ndarray:
+  """Rounds f32 in [0,1] to u8, as a picture file would hold it."""
+  levels = np.asarray(images, np.float32) * 255
+  return np.clip(np.round(levels), 0, 255).astype(np.uint8)
+
+
+def add_sampler_flags(parser: argparse.ArgumentParser) -> None:
+  """Adds --sampler.KEY for each key of `SAMPLER`."""
+  for key, (kind, text) in SAMPLER.items():
+    name = f'sampler.{key}'
+    parser.add_argument(
+      f'--{name}', f'--{key}', dest=name, type=kind, help=text
+    )
+
+
+def sampler_of(flags: argparse.Namespace) -> Sampler:
+  """Returns what the flags change in config.sampler."""
+  given = {key: getattr(flags, f'sampler.{key}') for key in SAMPLER}
+  return {key: value for key, value in given.items() if value is not None}

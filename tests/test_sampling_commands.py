@@ -1,0 +1,112 @@
+"""What the commands offer for a diffusion model, as a user types it."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.runs import TINY_FLAGS, command, picture, save
+
+FLAGS = (
+  '--config=configs/diffusion_photos.py:small',
+  *TINY_FLAGS,
+  '--config.steps=2',
+  '--config.model.unet.channels=8',
+  '--config.model.unet.multipliers=(1, 2)',
+  '--config.predictor.nafnet.width=8',
+  '--config.predictor.nafnet.encoder=(1,)',
+  '--config.predictor.nafnet.middle=0',
+  '--config.predictor.nafnet.decoder=(1,)',
+)
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('diffusion') / 'run'
+  done = command('main', *FLAGS, f'--workdir={workdir}')
+  assert done.returncode == 0, done.stderr
+  return workdir
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('data') / 'pairs'
+  for side in ('blur', 'sharp'):
+    for i in range(2):
+      save(folder / side / f'{i}.png', picture(24, 24, seed=i))
+  return folder
+
+
+def test_sampler_flags_change_the_sampler_and_keep_the_scores(workdir, data):
+  before = (workdir / 'evaluation.json').read_text()
+  assert json.loads(before)['sampler']['nfe'] == 1
+  done = command(
+    'evaluate',
+    f'--workdir={workdir}',
+    f'--data={data}',
+    '--sampler.nfe=3',
+    '--sampler.name=ddpm',
+  )
+  assert done.returncode == 0, done.stderr
+  folder = workdir / 'evaluations' / 'pairs_name_ddpm_nfe_3'
+  record = json.loads((folder / 'evaluation.json').read_text())
+  assert record['sampler']['nfe'] == 3
+  assert record['sampler']['name'] == 'ddpm'
+  assert (workdir / 'evaluation.json').read_text() == before
+
+
+def test_sweep_writes_a_curve(workdir, data, tmp_path):
+  output = tmp_path / 'sweep'
+  done = command(
+    'evaluate',
+    f'--workdir={workdir}',
+    f'--data={data}',
+    '--sweep=nfe=1,2',
+    f'--output={output}',
+  )
+  assert done.returncode == 0, done.stderr
+  with (output / 'curve.csv').open() as file:
+    rows = list(csv.DictReader(file))
+  assert [row['nfe'] for row in rows] == ['1', '2']
+  for row in rows:
+    path = output / f'nfe_{row["nfe"]}' / 'evaluation.json'
+    mean = json.loads(path.read_text())['metrics']['psnr']['output']['mean']
+    assert float(row['psnr_output']) == pytest.approx(mean, rel=1e-4)
+  with Image.open(output / 'curve.png') as curve:
+    assert min(curve.size) > 300
+
+
+@pytest.mark.parametrize('sweep', ['steps=1,2', 'nfe=one', 'nfe'])
+def test_nonsense_sweeps_are_refused(workdir, sweep):
+  done = command('evaluate', f'--workdir={workdir}', f'--sweep={sweep}')
+  assert done.returncode == 2
+  assert sweep in done.stderr
+
+
+def test_uncertainty_lies_beside_the_result(workdir, tmp_path):
+  path = save(tmp_path / 'photo.png', picture(30, 21))
+  done = command(
+    'restore',
+    f'--workdir={workdir}',
+    '--uncertainty',
+    '--samples=3',
+    '--nfe=2',
+    path,
+  )
+  assert done.returncode == 0, done.stderr
+  with Image.open(tmp_path / 'photo_deblurred_uncertainty.png') as image:
+    assert image.size == (21, 30)
+    assert np.asarray(image).std() > 0
+  done = command('restore', f'--workdir={workdir}', tmp_path)
+  assert done.returncode == 0
+  assert len(list(tmp_path.iterdir())) == 3  # results are no inputs
+
+
+def test_one_sample_has_no_uncertainty(workdir, tmp_path):
+  path = save(tmp_path / 'photo.png', picture())
+  flags = (f'--workdir={workdir}', '--uncertainty', '--samples=1', path)
+  done = command('restore', *flags)
+  assert done.returncode == 2
+  assert 'at least 2 samples' in done.stderr
