@@ -107,3 +107,22 @@ def test_unknown_names_are_refused(key, value):
   config.update_from_flattened_dict({key: value})
   with pytest.raises(InputError, match=f'{key}=none'):
     make_family(config)
+
+
+@pytest.mark.parametrize(
+  ('key', 'value'),
+  [
+    ('process.name', 'none'),
+    ('process.schedule', 'none'),
+    ('process.prediction', 'none'),
+    ('sampler.name', 'none'),
+    ('sampler.nfe', 0),
+    ('sampler.samples', 0),
+    ('model.name', 'nafnet'),
+  ],
+)
+def test_nonsense_diffusion_is_refused(key, value):
+  config = tiny_config()
+  config.update_from_flattened_dict({**DIFFUSION, key: value})
+  with pytest.raises(InputError, match=f'config.{key}'):
+    make_family(config)

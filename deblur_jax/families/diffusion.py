@@ -62,7 +62,14 @@ class Process:
 
 
 def make(config: ConfigDict) -> Family:
-  """Makes the family of `config.process`, `config.sampler` and the networks."""
+  """Makes the family of `config.process`, `config.sampler` and the networks.
+
+  Raises:
+    InputError: an unknown name, or a sampler without evaluations.
+  """
+  for count in ('nfe', 'samples'):
+    if config.sampler[count] < 1:
+      raise InputError(f'config.sampler.{count} must be 1 or more')
   process = choose('process.name', config, PROCESSES)(config)
   weight = config.process.predictor_weight
   weight = weight if config.process.name == 'refine' else 0.0
