@@ -12,7 +12,7 @@ demo: $(VENV)/installed
 	  --output=runs/demo
 
 test: $(VENV)/installed-test lint
-	$(BIN)/python -m pytest -m 'not slow' tests
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not slow' tests
 
 test-slow: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m slow tests
