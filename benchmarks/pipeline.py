@@ -3,10 +3,10 @@
 python benchmarks/pipeline.py [--output=FILE.json]     (extra: bench)
 
 In one run, on one machine, with the small CNN config: images per second of the
-pipeline alone, of the train step on a batch kept in memory, of both together,
-and of the step without blur synthesis; the pipeline on small and on large
-originals; and a PyTorch DataLoader with OpenCV doing the same work. Rounds
-alternate, medians are compared, and only ratios mean anything elsewhere.
+pipeline alone and with blurring, of the train step on a batch kept in memory,
+of both together, and of the step without blur synthesis; the pipeline on small
+and on large originals; and a PyTorch DataLoader with OpenCV doing the same.
+Rounds alternate, medians are compared, and only ratios mean anything elsewhere.
 """
 
 import argparse
@@ -31,13 +31,19 @@ from deblur_jax import config as config_lib
 from deblur_jax.data import pipeline, sources
 from deblur_jax.families import make_family
 from deblur_jax.ops import psf
+from deblur_jax.ops.prepare import make_prepare
 from deblur_jax.report import tables
-from deblur_jax.train_lib import parallel, state
+from deblur_jax.train_lib import parallel, state, step
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = ROOT / 'configs' / 'cnn_gaussian.py'
-ROUNDS = 5
-STEPS = 15
+ROUNDS = 9
+STEPS = 6
+BATCHES = 100
+"""Far more than are prefetched, which cost nothing when they are asked for."""
+PEER_BATCHES = 16
+PAUSE = 2.0
+"""Seconds before each case: workers of the last one fill their buffers."""
 SIDES = (600, 2400)
 """Pixels along the side of small and large originals."""
 
@@ -58,12 +64,12 @@ def make_config(folder: pathlib.Path):
   return config
 
 
-def rate(function: Callable[[], None], images: int) -> float:
-  """Returns images per second of STEPS calls."""
+def rate(function: Callable[[], object], calls: int, images: int) -> float:
+  """Returns images per second of some calls, each of which makes so many."""
   begin = time.perf_counter()
-  for _ in range(STEPS):
+  for _ in range(calls):
     function()
-  return STEPS * images / (time.perf_counter() - begin)
+  return calls * images / (time.perf_counter() - begin)
 
 
 class Stepper:
@@ -142,28 +148,41 @@ def measure(root: pathlib.Path) -> dict[str, float]:
   centre = raw['sharp'][:, margin : margin + crop, margin : margin + crop]
   blurred = {**raw, 'sharp': centre, 'blur': centre}
   stepper = Stepper(config)
+  prepare = jax.jit(make_prepare(trained.blur_ranges(config), crop))
+  keys = step.example_keys(0, 0, config.data.batch_size)
+  large = streams[SIDES[1]]
   cases = {
-    'pipeline, small originals': lambda: next(streams[SIDES[0]]),
-    'pipeline, large originals': lambda: next(streams[SIDES[1]]),
-    'PyTorch DataLoader + OpenCV, large originals': lambda: next(peer),
-    'step, batch in memory': lambda: stepper(raw),
-    'step, batch in memory, no blur': lambda: stepper(blurred),
-    'step with the pipeline': lambda: stepper(next(streams[SIDES[1]])),
+    'pipeline, small originals': (lambda: next(streams[SIDES[0]]), BATCHES),
+    'pipeline, large originals': (lambda: next(large), BATCHES),
+    'pipeline and blur': (
+      lambda: jax.block_until_ready(prepare(next(large), keys)),
+      BATCHES,
+    ),
+    'PyTorch DataLoader + OpenCV, with blur': (
+      lambda: next(peer),
+      PEER_BATCHES,
+    ),
+    'step, batch in memory': (lambda: stepper(raw), STEPS),
+    'step, batch in memory, no blur': (lambda: stepper(blurred), STEPS),
+    'step with the pipeline': (lambda: stepper(next(large)), STEPS),
   }
   rates = {name: [] for name in cases}
-  for function in cases.values():  # compile, and fill the buffers
-    rate(function, config.data.batch_size)
-  for _, (name, function) in itertools.product(range(ROUNDS), cases.items()):
-    rates[name].append(rate(function, config.data.batch_size))
+  for function, _ in cases.values():  # compile
+    function()
+  for _, (name, (function, calls)) in itertools.product(
+    range(ROUNDS), cases.items()
+  ):
+    time.sleep(PAUSE)
+    rates[name].append(rate(function, calls, config.data.batch_size))
   return {name: statistics.median(values) for name, values in rates.items()}
 
 
 def ratios(rates: dict[str, float]) -> dict[str, float]:
   """Returns what the rates mean for each other."""
-  small, large, peer, step, plain, attached = rates.values()
+  small, large, blurring, peer, step, plain, attached = rates.values()
   return {
     'pipeline / step': large / step,
-    'pipeline / PyTorch pipeline': large / peer,
+    'pipeline and blur / PyTorch with blur': blurring / peer,
     'large originals / small originals, time': small / large,
     'attached / in memory, time of a step': step / attached,
     'with blur / without, time of a step': plain / step,
