@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-DEMO_CONFIGS := configs/cnn_photos.py:small,configs/diffusion_photos.py:small
+DEMO_CONFIGS := configs/cnn_photos.py:small
 
 .PHONY: demo test test-slow lint clean
 

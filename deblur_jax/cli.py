@@ -1,13 +1,18 @@
-"""How every command ends: one clear line and the documented exit status."""
+"""How every command begins and ends: a compilation cache; one clear line."""
 
+import pathlib
 import sys
 from collections.abc import Callable
 
+import jax
 from absl import logging
 
 from deblur_jax.types import CommandError
 
 INTERRUPTED = 130
+
+CACHE = pathlib.Path('~/.cache/deblur_jax/compiled')
+CACHE_BYTES = 2 * 1024**3
 
 
 def run(command: Callable[[], int | None]) -> None:
@@ -18,6 +23,7 @@ def run(command: Callable[[], int | None]) -> None:
   """
   # tfds and orbax warn about what we do on purpose; errors are exceptions.
   logging.set_verbosity(logging.ERROR)
+  keep_compiled()
   try:
     status = command() or 0
   except CommandError as error:
@@ -27,3 +33,14 @@ def run(command: Callable[[], int | None]) -> None:
     print('interrupted', file=sys.stderr)
     status = INTERRUPTED
   sys.exit(status)
+
+
+def keep_compiled() -> None:
+  """Lets later commands find what this one compiles.
+
+  $JAX_COMPILATION_CACHE_DIR chooses another place.
+  """
+  if not jax.config.jax_compilation_cache_dir:
+    folder = str(CACHE.expanduser())
+    jax.config.update('jax_compilation_cache_dir', folder)
+    jax.config.update('jax_compilation_cache_max_size', CACHE_BYTES)

@@ -74,13 +74,14 @@ PREDICTIONS: Mapping[str, Callable[[Array, Array, Array], Array]] = {
 
 
 def loss_weight(angle: Array, gamma: float) -> Array:
-  """Weight of the squared error of x0: min-SNR (Hang et al. 2023, eq. 6).
+  """Weight of the squared error of x0: the SNR, held between 1 and gamma.
 
-  Whatever the network predicts, its loss is that of the x0 which it implies:
-  the error of eps then weighs min(1, gamma / SNR), that of v as much times
-  SNR / (SNR + 1).
+  From above it is min-SNR (Hang et al. 2023), from below the truncated SNR of
+  Salimans & Ho 2022: a single evaluation starts where the SNR is near 0, and
+  would not be trained there. Whatever the network predicts, its loss is that of
+  the x0 which it implies.
   """
-  return jnp.minimum(1 / jnp.tan(angle) ** 2, gamma)
+  return jnp.clip(1 / jnp.tan(angle) ** 2, 1, gamma)
 
 
 class Steps(NamedTuple):
