@@ -123,8 +123,8 @@ def report(records: Sequence[dict[str, Any]]) -> str:
   parts.append(
     'Means over the test pictures; brackets hold 95 % bootstrap intervals over '
     'photographs. MSE, PSNR and SSIM (7x7 uniform windows) are '
-    "scikit-image's, on 8-bit RGB; ssim_gauss is Wang et al. 2004; sharpness is "
-    "the mean gradient as a share of the original's."
+    "scikit-image's, on 8-bit RGB; ssim_gauss is Wang et al. 2004; sharpness "
+    "is the mean gradient as a share of the original's."
   )
   parts.append(f'![comparison]({FIGURE})')
   return '\n\n'.join(parts) + '\n'
