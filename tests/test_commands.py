@@ -14,6 +14,7 @@ from PIL import Image
 from deblur_jax import config as config_lib
 from deblur_jax import trained
 from deblur_jax.families import make_family
+from deblur_jax.ops import scores
 from deblur_jax.train_lib import parallel, state, writer
 from deblur_jax.train_lib.checkpoint import Checkpoints
 from tests.runs import TINY_FLAGS, command, picture, process, save
@@ -149,7 +150,7 @@ def test_compare_writes_table_and_figure(workdir, tmp_path):
   assert (tmp_path / 'comparison.png').is_file()
   with (tmp_path / 'results.csv').open() as file:
     rows = list(csv.DictReader(file))
-  assert len(rows) == 2 * 4 * 2
+  assert len(rows) == 2 * len(scores.SCORES) * 2
   record = json.loads((workdir / 'evaluation.json').read_text())
   psnr = record['metrics']['psnr']['output']['mean']
   assert float(rows[3]['mean']) == pytest.approx(psnr, rel=1e-4)
