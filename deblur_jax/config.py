@@ -98,12 +98,10 @@ def _process() -> ConfigDict:
   process.name = 'refine'  # diffusion: refine, indi or ddpm
   process.schedule = 'cosine'  # of refine and ddpm: cosine or linear
   process.prediction = 'v'  # of refine and ddpm: v, x0 or eps
-  process.gamma = 5.0  # of the min-SNR loss weight
+  process.gamma = 5.0  # refine and ddpm: upper bound of the loss weight
   process.scale = 8.0  # refine: enlarges residuals to about unit variance
   process.predictor_weight = 10.0  # refine: of L1(first pass, sharp)
-  process.noise = (
-    0.01  # indi: added to the blurred picture, share of full scale
-  )
+  process.noise = 0.01  # indi: on the blurred picture, share of full scale
   return process
 
 

@@ -8,7 +8,7 @@ import argparse
 import dataclasses
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ import tqdm
 from deblur_jax import cli, evaluate, trained
 from deblur_jax.data import pictures, sources
 from deblur_jax.imaging import picture as picture_lib
-from deblur_jax.types import Array, InputError, Params
+from deblur_jax.types import InputError
 
 SUFFIX = '_deblurred'
 UNCERTAINTY = '_uncertainty.png'
@@ -71,8 +71,10 @@ def restore(
   for source, target in bar:
     try:
       picture = picture_lib.read(source)
+      ids = jnp.array([sources.example_id(source.name)], jnp.int32)
+      blur = jnp.asarray(picture.pixels[None] / np.float32(255))
       drawn = [
-        apply(draw, model.params, picture, source, sample)
+        np.asarray(draw(model.params, blur, ids, jnp.int32(sample))[0])
         for sample in range(samples)
       ]
       mean = trained.to_uint8(np.mean(drawn, axis=0))
@@ -83,19 +85,6 @@ def restore(
       failures.append(str(error))
       bar.write(f'failed: {error}', file=sys.stderr)
   return failures
-
-
-def apply(
-  draw: Callable[..., Array],
-  params: Params,
-  picture: picture_lib.Picture,
-  source: pathlib.Path,
-  sample: int,
-) -> np.ndarray:
-  """Returns a sample of the restored picture f32[H,W,3] in [0,1]."""
-  ids = jnp.array([sources.example_id(source.name)], jnp.int32)
-  blur = jnp.asarray(picture.pixels[None] / np.float32(255))
-  return np.asarray(draw(params, blur, ids, jnp.int32(sample))[0])
 
 
 def write_uncertainty(

@@ -1,6 +1,8 @@
 """Model families: each file makes a Family from a config."""
 
+import functools
 import importlib
+from collections.abc import Callable, Mapping
 
 from ml_collections import ConfigDict
 
@@ -21,3 +23,17 @@ def make_family(config: ConfigDict) -> Family:
       raise
     raise InputError(f'config.family={config.family}: no such family') from None
   return module.make(config)
+
+
+def choose(key: str, config: ConfigDict, known: Mapping[str, Callable]):
+  """Returns the entry of `known` that the config names under a dotted key.
+
+  Raises:
+    InputError: there is none.
+  """
+  name = functools.reduce(
+    lambda group, part: group[part], key.split('.'), config
+  )
+  if name not in known:
+    raise InputError(f'config.{key}={name}: choose one of {", ".join(known)}')
+  return known[name]

@@ -2,13 +2,13 @@
 
 from ml_collections import ConfigDict
 
+from deblur_jax.families import choose
 from deblur_jax.models import build
 from deblur_jax.ops import losses, metrics
 from deblur_jax.types import (
   Array,
   Batch,
   Family,
-  InputError,
   Key,
   Metrics,
   Params,
@@ -17,13 +17,9 @@ from deblur_jax.types import (
 
 def make(config: ConfigDict) -> Family:
   """Makes the family of `config.model`, trained by `config.loss`."""
-  name = config.model.name
-  net = build.build(name, config.model.get(name, {}), config.dtype)
+  net = build.build(config.model, config.dtype)
   whole = build.for_whole_pictures(net, config.data.crop)
-  if config.loss not in losses.LOSSES:
-    known = ', '.join(losses.LOSSES)
-    raise InputError(f'config.loss={config.loss}: choose one of {known}')
-  pixel_loss = losses.LOSSES[config.loss]
+  pixel_loss = choose('loss', config, losses.LOSSES)
 
   def init(key: Key, batch: Batch) -> Params:
     return {'net': net.init(key, batch['blur'])}

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import ConfigDict
 
+from deblur_jax.families import choose
 from deblur_jax.models import build
 from deblur_jax.ops import diffusion, losses, metrics
 from deblur_jax.types import (
@@ -48,6 +49,7 @@ class Process:
     estimate: (params, state, time, blur, first) -> estimate of x0.
     weight: (time) -> weight of the estimate's squared error.
     steps: the sampler.
+    first_weight: of L1(first, sharp) in the loss; 0 where no network makes it.
   """
 
   init: Callable[[Key, Array], Params]
@@ -59,6 +61,7 @@ class Process:
   estimate: Callable[[Params, Array, Array, Array, Array], Array]
   weight: Callable[[Array], Array]
   steps: diffusion.Steps
+  first_weight: float = 0.0
 
 
 def make(config: ConfigDict) -> Family:
@@ -71,8 +74,6 @@ def make(config: ConfigDict) -> Family:
     if config.sampler[count] < 1:
       raise InputError(f'config.sampler.{count} must be 1 or more')
   process = choose('process.name', config, PROCESSES)(config)
-  weight = config.process.predictor_weight
-  weight = weight if config.process.name == 'refine' else 0.0
   samples, temperature = config.sampler.samples, config.sampler.temperature
 
   def init(key: Key, batch: Batch) -> Params:
@@ -82,7 +83,7 @@ def make(config: ConfigDict) -> Family:
     params: Params, batch: Batch, key: Key, step: Array
   ) -> tuple[Array, Metrics]:
     del step
-    return loss_of(process, weight, params['net'], batch, key)
+    return loss_of(process, params['net'], batch, key)
 
   def restore(params: Params, blur: Array, key: Key, origin: Array) -> Array:
     first = process.first_of_whole(params['net'], blur)
@@ -107,13 +108,12 @@ def make(config: ConfigDict) -> Family:
 
 
 def loss_of(
-  process: Process, weight: float, params: Params, batch: Batch, key: Key
+  process: Process, params: Params, batch: Batch, key: Key
 ) -> tuple[Array, Metrics]:
   """Squared error of x0 at a random time of each example.
 
   Args:
     process: the kind of diffusion.
-    weight: of L1(first pass, sharp), which is added.
     params: of its networks.
     batch: blur and sharp.
     key: key[B].
@@ -134,8 +134,8 @@ def loss_of(
   value = jnp.mean(process.weight(time) * (estimate - clean) ** 2)
   restored = process.sharp(estimate, first).clip(0, 1)
   scores = {'psnr': metrics.psnr(restored, sharp).mean()}
-  if weight:
-    value += weight * losses.l1(first, sharp).mean()
+  if process.first_weight:
+    value += process.first_weight * losses.l1(first, sharp).mean()
     scores['first_psnr'] = metrics.psnr(first.clip(0, 1), sharp).mean()
   return value, scores
 
@@ -171,7 +171,7 @@ def draw(
 
 def make_refine(config: ConfigDict) -> Process:
   """Draws what a predictor left out, enlarged by `process.scale`."""
-  predictor = build_network(config, config.predictor)
+  predictor = build.build(config.predictor, config.dtype)
   whole = build.for_whole_pictures(predictor, config.data.crop)
   process = make_ddpm(config, seen=lambda blur, first: (blur, first))
   scale = config.process.scale
@@ -188,6 +188,7 @@ def make_refine(config: ConfigDict) -> Process:
     first_of_whole=lambda params, blur: whole.apply(params['predictor'], blur),
     clean=lambda sharp, first: scale * (sharp - first),
     sharp=lambda clean, first: first + clean / scale,
+    first_weight=config.process.predictor_weight,
   )
 
 
@@ -262,18 +263,13 @@ PROCESSES: Mapping[str, Callable[[ConfigDict], Process]] = {
 }
 
 
-def build_network(config: ConfigDict, model: ConfigDict) -> nn.Module:
-  """Builds the network of `config.model` or `config.predictor`."""
-  return build.build(model.name, model.get(model.name, {}), config.dtype)
-
-
 def build_denoiser(config: ConfigDict) -> nn.Module:
   """Builds the network of `config.model`, which must take a time.
 
   Raises:
     InputError: it takes none.
   """
-  net = build_network(config, config.model)
+  net = build.build(config.model, config.dtype)
   if 'time' not in inspect.signature(type(net).__call__).parameters:
     raise InputError(
       f'config.model.name={config.model.name}: takes no time, so it cannot '
@@ -295,19 +291,6 @@ def denoise(
   centred = [2 * picture - 1 for picture in pictures]
   x = jnp.concatenate([state, *centred], -1)
   return net.apply(params['denoiser'], x, time[:, 0, 0, 0])
-
-
-def choose(key: str, config: ConfigDict, known: Mapping[str, Callable]):
-  """Returns the entry of `known` that the config names under a key.
-
-  Raises:
-    InputError: there is none.
-  """
-  group, field = key.split('.')
-  name = config[group][field]
-  if name not in known:
-    raise InputError(f'config.{key}={name}: choose one of {", ".join(known)}')
-  return known[name]
 
 
 def fold_in(key: Key, number: Array) -> Key:

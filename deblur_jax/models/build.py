@@ -10,18 +10,23 @@ from flax import linen as nn
 from deblur_jax.types import InputError
 
 
-def build(name: str, fields: Mapping[str, Any], dtype: str) -> nn.Module:
-  """Builds the network of models/NAME.py with its plain fields.
+def build(model: Mapping[str, Any], dtype: str) -> nn.Module:
+  """Builds the network of models/NAME.py for NAME=model['name'].
+
+  Args:
+    model: `name`, and under each network's name its plain fields.
+    dtype: of the computation.
 
   Raises:
     InputError: there is no such network.
   """
+  name = model['name']
   try:
     module = importlib.import_module(f'deblur_jax.models.{name}')
-    model = module.Model
+    network = module.Model
   except (ModuleNotFoundError, AttributeError):
     raise InputError(f'config.model.name={name}: no such network') from None
-  return model(**fields, dtype=jnp.dtype(dtype))
+  return network(**model.get(name, {}), dtype=jnp.dtype(dtype))
 
 
 def for_whole_pictures(net: nn.Module, crop: int) -> nn.Module:

@@ -3,8 +3,6 @@
 import pathlib
 from collections.abc import Sequence
 
-from matplotlib.figure import Figure
-
 from deblur_jax import files
 
 INCHES, DOTS = (6.4, 4.4), 150
@@ -26,6 +24,9 @@ def tradeoff(
     labels: what each point is called.
     title: above the plot.
   """
+  # Slow to import, and every command imports this module.
+  from matplotlib.figure import Figure
+
   figure = Figure(INCHES, DOTS, layout='constrained')
   plot = figure.subplots()
   plot.plot(*zip(*points, strict=True), marker='o')
