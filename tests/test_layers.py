@@ -11,6 +11,7 @@ from deblur_jax.models import layers
 CONVS = {
   '1x1': (layers.conv1x1, (1, 1, 4, 6), 1),
   '3x3': (layers.conv3x3, (3, 3, 4, 6), 1),
+  '3x3 in a loop': (layers.looped_conv3x3, (3, 3, 4, 6), 1),
   '3x3 of few channels': (layers.conv3x3, (3, 3, 4, 2), 1),
   'depthwise': (layers.depthwise3x3, (3, 3, 1, 4), 1),
   '2x2 stride 2': (layers.downsample2x2, (2, 2, 4, 8), 2),

@@ -37,14 +37,14 @@ class ResidualBlock(nn.Module):
       told = nn.Dense(2 * c, kernel_init=zeros, name='time')(embedding)
       scale, shift = scale + told[:, :c], shift + told[:, c:]
     y = layers.modulate(y, scale, shift)
-    y = layers.conv3x3(
+    y = layers.looped_conv3x3(
       nn.silu(y), *layers.Weights((3, 3, c, c), name='conv1')()
     )
     y = layers.modulate(layers.normalize(y), *affine('norm2'))
     last = layers.Weights(
       (3, 3, c, c), init=nn.initializers.zeros, name='conv2'
     )
-    return x + layers.conv3x3(nn.silu(y), *last())
+    return x + layers.looped_conv3x3(nn.silu(y), *last())
 
 
 class Attention(nn.Module):
@@ -97,7 +97,7 @@ class UNet(nn.Module):
       return layers.Weights(shape, name=name, **how)()
 
     y = layers.pad_to_multiple(x.astype(self.dtype), 2 ** (len(widths) - 1))
-    y = layers.conv3x3(y, *conv('intro', 3, 3, x.shape[-1], widths[0]))
+    y = layers.looped_conv3x3(y, *conv('intro', 3, 3, x.shape[-1], widths[0]))
     skips = []
     for level, c in enumerate(widths):
       if level:
@@ -114,7 +114,9 @@ class UNet(nn.Module):
       y = self._level(y, embedding, f'decoder_{level}', level)
     zeros = nn.initializers.zeros
     y = nn.silu(layers.normalize(y))
-    y = layers.conv3x3(y, *conv('ending', 3, 3, widths[0], 3, init=zeros))
+    y = layers.looped_conv3x3(
+      y, *conv('ending', 3, 3, widths[0], 3, init=zeros)
+    )
     y = y[:, :h, :w].astype(jnp.float32)
     return y if embedding is not None else x[..., :3] + y
 
