@@ -24,13 +24,20 @@ def base_config() -> ConfigDict:
   config.steps = 200_000  # training steps
   config.seed = 0
   config.dtype = 'float32'  # compute dtype; parameters stay float32
-  config.loss = 'charbonnier'  # cnn: charbonnier, psnr, l1 or mse
+  config.loss = 'charbonnier'  # of pixels: charbonnier, psnr, l1 or mse
   config.data = _data()
   config.model = _model()
   config.predictor = _model()  # diffusion, refine: makes the first pass
   config.process = _process()
   config.sampler = _sampler()
+  config.discriminator = _discriminator()
+  config.gan = _gan()
   config.optim = _optim()
+  config.discriminator_optim = _optim()  # gan: the discriminator's own
+  config.discriminator_optim.learning_rate = 1e-4
+  config.discriminator_optim.b1 = 0.5
+  config.discriminator_optim.b2 = 0.999
+  config.discriminator_optim.weight_decay = 0.0
 
   config.ema = ConfigDict()
   config.ema.decay = 0.0  # average of the weights; 0 = off
@@ -88,6 +95,11 @@ def _model() -> ConfigDict:
   model.unet.multipliers = (1, 2, 3, 4)  # of the channels, per level
   model.unet.blocks = 3  # per level, down and up alike
   model.unet.attention = ()  # levels with self-attention, from 0
+  model.rrdb = ConfigDict()
+  model.rrdb.channels = 64
+  model.rrdb.growth = 32  # channels that a convolution adds
+  model.rrdb.blocks = 16
+  model.rrdb.levels = 2  # halvings of the size before the blocks
   model.encoder_decoder = ConfigDict()
   model.encoder_decoder.channels = (64, 128, 256, 128, 64)
   return model
@@ -97,7 +109,7 @@ def _process() -> ConfigDict:
   process = ConfigDict()
   process.name = 'refine'  # diffusion: refine, indi or ddpm
   process.schedule = 'cosine'  # of refine and ddpm: cosine or linear
-  process.prediction = 'v'  # of refine and ddpm: v, x0 or eps
+  process.prediction = 'x0'  # of refine and ddpm: x0, v or eps
   process.gamma = 5.0  # refine and ddpm: upper bound of the loss weight
   process.scale = 8.0  # refine: enlarges residuals to about unit variance
   process.predictor_weight = 10.0  # refine: of L1(first pass, sharp)
@@ -112,6 +124,29 @@ def _sampler() -> ConfigDict:
   sampler.samples = 1  # averaged: more give back PSNR and take detail
   sampler.temperature = 1.0  # factor of all noise
   return sampler
+
+
+def _discriminator() -> ConfigDict:
+  discriminator = ConfigDict()
+  discriminator.channels = 64  # of the first layer
+  discriminator.layers = (3, 5)  # halvings of each scale's column
+  discriminator.groups = 0  # of the group norm; 0 = no norm
+  return discriminator
+
+
+def _gan() -> ConfigDict:
+  gan = ConfigDict()
+  gan.loss = 'ragan_ls'  # hinge, lsgan or ragan_ls
+  gan.pixel_weight = 0.5  # of config.loss
+  gan.perceptual = 'vgg16'  # vgg16 or matching (discriminator's features)
+  gan.perceptual_weight = 0.006
+  gan.weights = ''  # folder with vgg16.ckpt; '' = of the extra `perceptual`
+  gan.adversarial_weight = 0.01
+  gan.warmup_steps = 0  # at first, pixels alone
+  gan.critic_steps = 1  # discriminator updates for each generator update
+  gan.r1 = 0.0  # weight of the gradient penalty on real pictures; 0 = off
+  gan.r1_every = 16  # steps from one penalty to the next
+  return gan
 
 
 def _optim() -> ConfigDict:

@@ -92,11 +92,32 @@ def unet(config: ConfigDict, small: bool) -> ConfigDict:
     config.predictor.nafnet.width = 16
     config.predictor.nafnet.encoder = (1, 1, 1, 1)
     config.ema.decay = 0.99
-    config.optim.learning_rate = 1e-3
+    config.optim.learning_rate = 2e-3
     if config.data.name == 'photos':
       config.steps = 220  # a step costs two of the small NAFNet's
       config.eval.every_steps = 110
       config.sampler.nfe = 1
+  return config
+
+
+def gan(config: ConfigDict, small: bool) -> ConfigDict:
+  """Adds the GAN family: NAFNet against the judges of Kupyn et al. 2019."""
+  nafnet(config, small)
+  config.family = 'gan'
+  config.ema.decay = 0.999
+  config.optim.learning_rate = 1e-4
+  config.optim.b1 = 0.5
+  config.optim.b2 = 0.999
+  config.optim.weight_decay = 0.0
+  config.gan.warmup_steps = 10_000
+  if small:
+    config.gan.perceptual = 'matching'  # VGG16 costs more than all the rest
+    config.gan.warmup_steps = config.steps // 4
+    config.discriminator.channels = 16
+    config.discriminator.layers = (3,)
+    config.ema.decay = 0.99
+    config.optim.learning_rate = 1e-3
+    config.discriminator_optim.learning_rate = 4e-4
   return config
 
 

@@ -33,6 +33,13 @@ def tiny_config():
   config.model.unet.channels = 8
   config.model.unet.multipliers = (1, 2)
   config.model.unet.blocks = 1
+  config.model.rrdb.channels = 8
+  config.model.rrdb.growth = 4
+  config.model.rrdb.blocks = 1
+  config.model.rrdb.levels = 1
+  config.discriminator.channels = 8
+  config.discriminator.layers = (1, 2)
+  config.gan.perceptual = 'matching'
   config.sampler.nfe = 2
   config.checkpoint.every_steps = 2
   config.eval.every_steps = 4

@@ -19,6 +19,15 @@ CASES = {
   'refine': {**DIFFUSION, 'ema.decay': 0.9},
   'ddpm': {**DIFFUSION, 'process.name': 'ddpm'},
   'indi': {**DIFFUSION, 'process.name': 'indi'},
+  'gan': {'family': 'gan', 'ema.decay': 0.9, 'gan.loss': 'hinge'},
+  'rrdb': {
+    'family': 'gan',
+    'model.name': 'rrdb',
+    'discriminator.groups': 4,
+    'gan.r1': 0.1,
+    'gan.r1_every': 2,
+    'gan.critic_steps': 2,
+  },
 }
 
 

@@ -121,6 +121,8 @@ class NAFNet(nn.Module):
       variable_axes={'params': 0},
       split_rngs={'params': True},
       length=count,
+      # A single block stays out of a loop, in sight of the compiler.
+      unroll=2 if count == 1 else 1,
     )
     return chain(NAFBlock(window, name=name), x, None)[0]
 

@@ -21,8 +21,14 @@ def make_schedule(optim: ConfigDict, steps: int) -> optax.Schedule:
 
 
 def make_txs(config: ConfigDict, family: Family) -> Transforms:
-  """Returns one optimiser per network that the family trains."""
-  return {name: make_tx(config.optim, config.steps) for name in family.losses}
+  """Returns one optimiser per network that the family trains.
+
+  `config.NAME_optim` is the network's own; `config.optim` is for all others.
+  """
+  return {
+    name: make_tx(config.get(f'{name}_optim', config.optim), config.steps)
+    for name in family.losses
+  }
 
 
 def make_tx(optim: ConfigDict, steps: int) -> optax.GradientTransformation:

