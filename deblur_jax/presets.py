@@ -94,8 +94,9 @@ def unet(config: ConfigDict, small: bool) -> ConfigDict:
     config.ema.decay = 0.99
     config.optim.learning_rate = 2e-3
     if config.data.name == 'photos':
-      config.steps = 220  # a step costs two of the small NAFNet's
-      config.eval.every_steps = 110
+      config.model.unet.multipliers = (1, 2, 4)
+      config.predictor.nafnet.encoder = (1, 1, 1)
+      config.predictor.nafnet.decoder = (1, 1, 1)
       config.sampler.nfe = 1
   return config
 

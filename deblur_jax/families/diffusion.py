@@ -42,7 +42,6 @@ class Process:
   Attributes:
     init: (key, blur) -> params.
     first: (params, blur) -> what is known before the process begins.
-    first_of_whole: the same for pictures larger than training crops.
     clean: (sharp, first) -> what the process is to find, x0.
     sharp: (clean, first) -> the picture; the inverse of `clean`.
     state: (clean, blur, noise, time) -> the state at a time.
@@ -54,7 +53,6 @@ class Process:
 
   init: Callable[[Key, Array], Params]
   first: Callable[[Params, Array], Array]
-  first_of_whole: Callable[[Params, Array], Array]
   clean: Callable[[Array, Array], Array]
   sharp: Callable[[Array, Array], Array]
   state: Callable[[Array, Array, Array, Array], Array]
@@ -73,27 +71,28 @@ def make(config: ConfigDict) -> Family:
   for count in ('nfe', 'samples'):
     if config.sampler[count] < 1:
       raise InputError(f'config.sampler.{count} must be 1 or more')
-  process = choose('process.name', config, PROCESSES)(config)
+  make_process = choose('process.name', config, PROCESSES)
+  training, sampling = (make_process(config, whole) for whole in (False, True))
   samples, temperature = config.sampler.samples, config.sampler.temperature
 
   def init(key: Key, batch: Batch) -> Params:
-    return {'net': process.init(key, batch['blur'])}
+    return {'net': training.init(key, batch['blur'])}
 
   def loss(
     params: Params, batch: Batch, key: Key, step: Array
   ) -> tuple[Array, Metrics]:
     del step
-    return loss_of(process, params['net'], batch, key)
+    return loss_of(training, params['net'], batch, key)
 
   def restore(params: Params, blur: Array, key: Key, origin: Array) -> Array:
-    first = process.first_of_whole(params['net'], blur)
+    first = sampling.first(params['net'], blur)
 
     def noise(keys: Key) -> Array:
       return temperature * diffusion.noise_field(keys, origin, blur.shape[1:])
 
     def add(total: Array, number: Array) -> tuple[Array, None]:
       keys = fold_in(key, number)
-      sharp = draw(process, params['net'], blur, first, keys, noise)
+      sharp = draw(sampling, params['net'], blur, first, keys, noise)
       return total + sharp / samples, None
 
     return jax.lax.scan(add, jnp.zeros_like(blur), jnp.arange(samples))[0]
@@ -169,11 +168,18 @@ def draw(
   return process.sharp(clean, first)
 
 
-def make_refine(config: ConfigDict) -> Process:
-  """Draws what a predictor left out, enlarged by `process.scale`."""
+def make_refine(config: ConfigDict, whole: bool) -> Process:
+  """Draws what a predictor left out, enlarged by `process.scale`.
+
+  Args:
+    config: of the process and its networks.
+    whole: whether it samples whole pictures, not trains on crops. Networks then
+      take the form that suits this; what they compute stays.
+  """
   predictor = build.build(config.predictor, config.dtype)
-  whole = build.for_whole_pictures(predictor, config.data.crop)
-  process = make_ddpm(config, seen=lambda blur, first: (blur, first))
+  if whole:
+    predictor = build.for_whole_pictures(predictor, config.data.crop)
+  process = make_ddpm(config, whole, seen=lambda blur, first: (blur, first))
   scale = config.process.scale
 
   def init(key: Key, blur: Array) -> Params:
@@ -185,7 +191,6 @@ def make_refine(config: ConfigDict) -> Process:
     process,
     init=init,
     first=lambda params, blur: predictor.apply(params['predictor'], blur),
-    first_of_whole=lambda params, blur: whole.apply(params['predictor'], blur),
     clean=lambda sharp, first: scale * (sharp - first),
     sharp=lambda clean, first: first + clean / scale,
     first_weight=config.process.predictor_weight,
@@ -194,10 +199,11 @@ def make_refine(config: ConfigDict) -> Process:
 
 def make_ddpm(
   config: ConfigDict,
+  whole: bool,
   seen: Callable[[Array, Array], tuple[Array, ...]] = lambda blur, _: (blur,),
 ) -> Process:
   """Draws the picture in [-1,1]; `seen` is what the denoiser looks at."""
-  denoiser = build_denoiser(config)
+  denoiser = build_denoiser(config, whole)
   schedule = choose('process.schedule', config, diffusion.SCHEDULES)
   sampler = choose('sampler.name', config, diffusion.SAMPLERS)
   prediction = choose('process.prediction', config, diffusion.PREDICTIONS)
@@ -220,7 +226,6 @@ def make_ddpm(
   return Process(
     init=init,
     first=grey,
-    first_of_whole=grey,
     clean=lambda sharp, first: 2 * (sharp - first),
     sharp=lambda clean, first: first + clean / 2,
     state=state,
@@ -232,9 +237,9 @@ def make_ddpm(
   )
 
 
-def make_indi(config: ConfigDict) -> Process:
+def make_indi(config: ConfigDict, whole: bool) -> Process:
   """Goes from blurred to sharp on a straight line; x0 is the sharp picture."""
-  denoiser = build_denoiser(config)
+  denoiser = build_denoiser(config, whole)
 
   def state(clean: Array, blur: Array, noise: Array, time: Array) -> Array:
     return (1 - time) * clean + time * (blur + config.process.noise * noise)
@@ -246,7 +251,6 @@ def make_indi(config: ConfigDict) -> Process:
   return Process(
     init=lambda key, blur: init_denoiser(denoiser, key, blur),
     first=lambda params, blur: blur,
-    first_of_whole=lambda params, blur: blur,
     clean=lambda sharp, first: sharp,
     sharp=lambda clean, first: clean,
     state=state,
@@ -256,15 +260,19 @@ def make_indi(config: ConfigDict) -> Process:
   )
 
 
-PROCESSES: Mapping[str, Callable[[ConfigDict], Process]] = {
+PROCESSES: Mapping[str, Callable[[ConfigDict, bool], Process]] = {
   'refine': make_refine,
   'indi': make_indi,
   'ddpm': make_ddpm,
 }
 
 
-def build_denoiser(config: ConfigDict) -> nn.Module:
+def build_denoiser(config: ConfigDict, looped: bool) -> nn.Module:
   """Builds the network of `config.model`, which must take a time.
+
+  Args:
+    config: of the network.
+    looped: whether it is called inside a sampler's loop.
 
   Raises:
     InputError: it takes none.
@@ -275,7 +283,7 @@ def build_denoiser(config: ConfigDict) -> nn.Module:
       f'config.model.name={config.model.name}: takes no time, so it cannot '
       'denoise; use unet'
     )
-  return net
+  return net.clone(looped=looped)
 
 
 def init_denoiser(net: nn.Module, key: Key, *pictures: Array) -> Params:

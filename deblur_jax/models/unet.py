@@ -22,10 +22,13 @@ class ResidualBlock(nn.Module):
   the whole picture, and a tile would then differ from its place in the whole.
   """
 
+  looped: bool = False
+
   @nn.compact
   def __call__(self, x: Array, embedding: Array | None) -> Array:
     """Maps x[B,H,W,C], embedding [B,E] or None, to the same shape."""
     c = x.shape[-1]
+    conv3x3 = _conv3x3(self.looped)
 
     def affine(name):
       return (a[None] for a in layers.Affine(c, name=name)())
@@ -37,14 +40,12 @@ class ResidualBlock(nn.Module):
       told = nn.Dense(2 * c, kernel_init=zeros, name='time')(embedding)
       scale, shift = scale + told[:, :c], shift + told[:, c:]
     y = layers.modulate(y, scale, shift)
-    y = layers.looped_conv3x3(
-      nn.silu(y), *layers.Weights((3, 3, c, c), name='conv1')()
-    )
+    y = conv3x3(nn.silu(y), *layers.Weights((3, 3, c, c), name='conv1')())
     y = layers.modulate(layers.normalize(y), *affine('norm2'))
     last = layers.Weights(
       (3, 3, c, c), init=nn.initializers.zeros, name='conv2'
     )
-    return x + layers.looped_conv3x3(nn.silu(y), *last())
+    return x + conv3x3(nn.silu(y), *last())
 
 
 class Attention(nn.Module):
@@ -73,6 +74,8 @@ class UNet(nn.Module):
     blocks: residual blocks of each level, on the way down and up alike.
     attention: levels, from 0, that end with self-attention: best at training
       crops, slow and less sure on whole photographs.
+    looped: whether it is called inside a loop, as by a sampler; the result is
+      the same, and on a CPU comes sooner.
     dtype: of the computation; parameters, norms and the result are float32.
   """
 
@@ -80,6 +83,7 @@ class UNet(nn.Module):
   multipliers: tuple[int, ...] = (1, 2, 3, 4)
   blocks: int = 3
   attention: tuple[int, ...] = ()
+  looped: bool = False
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
@@ -91,13 +95,14 @@ class UNet(nn.Module):
     """
     widths = [self.channels * m for m in self.multipliers]
     h, w = x.shape[1:3]
+    conv3x3 = _conv3x3(self.looped)
     embedding = None if time is None else self._embed(time)
 
     def conv(name, *shape, **how):
       return layers.Weights(shape, name=name, **how)()
 
     y = layers.pad_to_multiple(x.astype(self.dtype), 2 ** (len(widths) - 1))
-    y = layers.looped_conv3x3(y, *conv('intro', 3, 3, x.shape[-1], widths[0]))
+    y = conv3x3(y, *conv('intro', 3, 3, x.shape[-1], widths[0]))
     skips = []
     for level, c in enumerate(widths):
       if level:
@@ -114,9 +119,7 @@ class UNet(nn.Module):
       y = self._level(y, embedding, f'decoder_{level}', level)
     zeros = nn.initializers.zeros
     y = nn.silu(layers.normalize(y))
-    y = layers.looped_conv3x3(
-      y, *conv('ending', 3, 3, widths[0], 3, init=zeros)
-    )
+    y = conv3x3(y, *conv('ending', 3, 3, widths[0], 3, init=zeros))
     y = y[:, :h, :w].astype(jnp.float32)
     return y if embedding is not None else x[..., :3] + y
 
@@ -142,10 +145,14 @@ class UNet(nn.Module):
       # On a CPU, convolutions crawl inside a loop.
       unroll=self.blocks + 1 if layers.is_cpu() else 1,
     )
-    y = chain(ResidualBlock(name=name), y, None)[0]
+    y = chain(ResidualBlock(self.looped, name=name), y, None)[0]
     if level in self.attention:
       y = Attention(name=f'{name}_attention')(y)
     return y
+
+
+def _conv3x3(looped: bool):
+  return layers.looped_conv3x3 if looped else layers.conv3x3
 
 
 Model = UNet
