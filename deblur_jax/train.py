@@ -274,11 +274,11 @@ def progress(name: str, config: ConfigDict, done: int) -> tqdm.tqdm:
 def show(
   bar: tqdm.tqdm, config: ConfigDict, done: int, values: Mapping[str, float]
 ) -> None:
-  """Moves the bar to this step, with its loss and PSNR."""
-  network = list(values)[0].split('/')[0]
+  """Moves the bar to this step, with losses and PSNR."""
   shown = {'step': f'{done}/{config.steps}'}
-  for name in ('loss', 'psnr'):
-    if f'{network}/{name}' in values:
-      shown[name] = f'{values[f"{network}/{name}"]:.3f}'
+  for name, value in values.items():
+    network, _, part = name.partition('/')
+    if part in ('loss', 'psnr'):
+      shown[part if network == 'net' else name] = f'{value:.3f}'
   bar.set_postfix(shown, refresh=False)
   bar.update(done * config.data.batch_size - bar.n)

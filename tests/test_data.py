@@ -5,6 +5,7 @@ import itertools
 import pathlib
 import struct
 import zlib
+from concurrent import futures
 from unittest import mock
 
 import numpy as np
@@ -205,6 +206,14 @@ def test_prepared_again_only_when_the_source_changed(tmp_path):
   assert sources.load_builder(data).data_dir == first
   save(tmp_path / 'sharp' / '0.png', picture(seed=99))
   assert sources.load_builder(data).data_dir != first
+
+
+def test_runs_begun_together_prepare_once(tmp_path):
+  data = data_config(make_pairs(tmp_path))
+  with futures.ThreadPoolExecutor() as pool:
+    builders = list(pool.map(sources.load_builder, [data] * 4))
+  assert len({builder.data_dir for builder in builders}) == 1
+  assert all(builder.info.splits['train'].num_examples for builder in builders)
 
 
 def test_bad_file_stops_or_is_skipped(tmp_path):

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import filelock
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
@@ -78,8 +79,18 @@ def load_builder(data) -> tfds.core.DatasetBuilder:
     skip_bad=data.skip_bad,
   )
   tfds.disable_progress_bar()  # ours counts pictures, not shards
-  builder = builder_type(config=builder_config, file_format='array_record')
-  builder.download_and_prepare(file_format='array_record')
+
+  def make() -> tfds.core.DatasetBuilder:
+    return builder_type(config=builder_config, file_format='array_record')
+
+  builder = make()
+  path = pathlib.Path(builder.data_dir)
+  if not path.exists():
+    path.parents[1].mkdir(parents=True, exist_ok=True)
+    # Of two runs begun together, one prepares the data and the other waits.
+    with filelock.FileLock(path.parents[1] / '.lock'):
+      make().download_and_prepare(file_format='array_record')
+    builder = make()
   return builder
 
 

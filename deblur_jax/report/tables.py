@@ -9,7 +9,7 @@ from typing import Any
 from deblur_jax import files
 
 LISTED = 5
-DIGITS = {'mse': 1, 'psnr': 2, 'ssim': 4, 'ssim_gauss': 4, 'sharpness': 3}
+DIGITS = {'mse': 1, 'psnr': 2, 'ssim': 4, 'ssim_gauss': 4}
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
