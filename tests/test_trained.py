@@ -5,25 +5,67 @@ import os
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from deblur_jax import evaluate, trained
+from tests.artefacts import nyquist_energy
 from tests.runs import ROOT
 
 pytestmark = pytest.mark.slow
 
+GAINS = {'cnn': 0.8, 'diffusion': 0.1, 'gan': 0.3}
+"""PSNR that each family's demo model must gain, in dB."""
 
-def test_the_demo_model_gains(tmp_path):
+
+@pytest.fixture(scope='module', params=GAINS)
+def demo(request, tmp_path_factory):
+  """The family, the workdir of its demo model, and the model."""
+  workdir = tmp_path_factory.mktemp(request.param)
   environment = dict(os.environ)
   del environment['JAX_DISABLE_MOST_OPTIMIZATIONS']
-  flags = ['--config=configs/cnn_photos.py:small', f'--workdir={tmp_path}']
+  config = f'configs/{request.param}_photos.py:small'
   done = subprocess.run(
-    [sys.executable, '-m', 'deblur_jax.main', *flags],
+    [
+      *(sys.executable, '-m', 'deblur_jax.main'),
+      *(f'--config={config}', f'--workdir={workdir}'),
+    ],
     cwd=ROOT,
     env=environment,
     capture_output=True,
     text=True,
   )
   assert done.returncode == 0, done.stderr[-2000:]
-  record = json.loads((tmp_path / 'evaluation.json').read_text())
+  return request.param, workdir, trained.load(workdir)
+
+
+def test_the_demo_model_gains(demo):
+  family, workdir, _ = demo
+  record = json.loads((workdir / 'evaluation.json').read_text())
   psnr = {k: v['mean'] for k, v in record['metrics']['psnr'].items()}
-  assert psnr['output'] - psnr['input'] > 0.8
+  assert psnr['output'] - psnr['input'] > GAINS[family]
+
+
+def test_no_grid_on_flat_patches(demo):
+  _, _, model = demo
+  source, _, _ = evaluate.open_test(model.config, None)
+  energies = []
+  for scored in evaluate.score_all(model, source, 2):
+    _, restored, sharp = scored.pictures
+    *pair, count = nyquist_energy(restored, sharp)
+    assert count > 20
+    energies.append(pair)
+  restored, sharp = np.mean(energies, 0)
+  assert restored <= 1.1 * sharp + (0.5 / 255) ** 2
+
+
+def test_flat_colours_come_back(demo):
+  _, _, model = demo
+  restore = jax.jit(trained.make_restore(model.config, model.family))
+  colours = [(33, 25, 23), (0, 0, 0), (255, 255, 255), (128, 128, 128)]
+  flat = jnp.stack([jnp.full((72, 90, 3), jnp.float32(c)) for c in colours])
+  restored = restore(model.params, flat / 255, jnp.arange(len(colours)))
+  inside = np.asarray(restored)[:, 8:-8, 8:-8] * 255
+  assert np.abs(inside - np.asarray(flat)[:, 8:-8, 8:-8]).max() <= 8
