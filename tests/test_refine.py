@@ -1,0 +1,109 @@
+"""What a sample costs, and that the forms of a network agree."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from deblur_jax import trained
+from deblur_jax.families import diffusion as family_of
+from deblur_jax.models import unet
+from tests.runs import tiny_config
+
+
+def make_config(**changes):
+  config = tiny_config()
+  config.family = 'diffusion'
+  config.model.name = 'unet'
+  config.update_from_flattened_dict(changes)
+  return config
+
+
+def pictures(count, side=20):
+  return jax.random.uniform(jax.random.key(0), (count, side, side + 3, 3))
+
+
+@pytest.mark.parametrize(('nfe', 'samples'), [(1, 1), (5, 1), (3, 2)])
+def test_a_sample_costs_its_evaluations_and_one_first_pass(
+  nfe, samples, monkeypatch
+):
+  calls = {'denoiser': 0, 'predictor': 0}
+
+  def counted(name, function):
+    def count():
+      calls[name] += 1
+
+    def called(*args):
+      jax.debug.callback(count)
+      return function(*args)
+
+    return called
+
+  monkeypatch.setattr(
+    family_of, 'denoise', counted('denoiser', family_of.denoise)
+  )
+  make_refine = family_of.make_refine
+
+  def make_counted(config, whole):
+    process = make_refine(config, whole)
+    first = counted('predictor', process.first)
+    return family_of.dataclasses.replace(process, first=first)
+
+  monkeypatch.setattr(family_of, 'PROCESSES', {'refine': make_counted})
+  config = make_config(**{'sampler.nfe': nfe, 'sampler.samples': samples})
+  family = family_of.make(config)
+  blur = pictures(1)
+  params = family.init(jax.random.key(0), {'blur': blur})
+  calls.update(denoiser=0, predictor=0)
+  restore = jax.jit(trained.make_restore(config, family))
+  jax.block_until_ready(restore(params, blur, jnp.arange(1)))
+  jax.effects_barrier()
+  assert calls == {'denoiser': nfe * samples, 'predictor': 1}
+
+
+def test_a_shape_is_compiled_once():
+  config = make_config()
+  family = family_of.make(config)
+  params = family.init(jax.random.key(0), {'blur': pictures(1)})
+  traced = []
+
+  def restore(params, blur, ids):
+    traced.append(blur.shape)
+    return trained.make_restore(config, family)(params, blur, ids)
+
+  compiled = jax.jit(restore)
+  for number in range(3):
+    for blur in (pictures(1), pictures(1, 17)):
+      compiled(params, blur, jnp.arange(1) + number)
+  assert len(traced) == 2
+
+
+def test_the_forms_of_a_unet_agree():
+  x, time = (
+    jax.random.normal(jax.random.key(1), (2, 19, 21, 6)),
+    jnp.ones(2) / 3,
+  )
+  net = unet.UNet(channels=8, multipliers=(1, 2), blocks=2)
+  params = net.init(jax.random.key(0), x, time)
+  params = jax.tree.map(
+    lambda leaf: leaf + 0.05 * jax.random.normal(jax.random.key(2), leaf.shape),
+    params,
+  )
+  plain = net.apply(params, x, time)
+  looped = net.clone(looped=True).apply(params, x, time)
+  assert jnp.abs(plain).max() > 0.01
+  np.testing.assert_allclose(plain, looped, atol=1e-4)
+
+
+def test_a_tile_of_noise_alone_is_that_of_the_whole():
+  # An untrained network says v = 0, and a state's own share of noise is left.
+  config = make_config(**{'process.name': 'ddpm', 'process.prediction': 'v'})
+  family = family_of.make(config)
+  blur = jnp.full((1, 96, 100, 3), 0.5)
+  params = family.init(jax.random.key(0), {'blur': blur})
+  keys = jax.random.split(jax.random.key(3), 1)
+  restore = jax.jit(family.restore)
+  whole = restore(params, blur, keys, jnp.zeros((1, 2), jnp.int32))
+  tile = restore(params, blur[:, 24:, 36:], keys, jnp.array([[24, 36]]))
+  assert jnp.std(whole) > 0.001
+  np.testing.assert_allclose(tile, whole[:, 24:, 36:], atol=1e-6)
