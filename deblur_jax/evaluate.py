@@ -174,7 +174,7 @@ def evaluate(
     'split': split,
     'step': model.step,
     'sampler': json.loads(model.config.sampler.to_json()),
-    'parameters': state.count(model.params),
+    'parameters': count_parameters(model),
     'images': len(rows),
     'ms_per_image': round(1e3 * seconds / len(rows), 3),
     **align.verdict(shifts),
@@ -257,6 +257,15 @@ def open_test(
   own = folder.resolve()
   name = f'{own.parent.name}_test' if own.name == 'test' else own.name
   return sources.open_folder(folder), name, 'all'
+
+
+def count_parameters(model: trained.Model) -> int:
+  """Returns how many parameters restore a picture."""
+  return sum(
+    state.count(params)
+    for name, params in model.params.items()
+    if name not in model.family.helpers
+  )
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, dict[str, dict]]:

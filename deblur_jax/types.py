@@ -35,6 +35,7 @@ class Family:
       restored f32[B,H,W,3]; `origin` is the top-left pixel (row, column) of
       each picture inside the whole image that it was cut from.
     ema: names of the networks whose parameters are averaged.
+    helpers: names of the networks that `restore` does not use.
   """
 
   init: Callable[[Key, Batch], Params]
@@ -42,6 +43,7 @@ class Family:
   schedule: tuple[str, ...]
   restore: Callable[[Params, Array, Key, Array], Array]
   ema: tuple[str, ...] = ()
+  helpers: tuple[str, ...] = ()
 
 
 class CommandError(Exception):

@@ -96,6 +96,20 @@ def test_result_does_not_hang_on_batch_mates(overfitted):
   np.testing.assert_allclose(together[1:2], alone, atol=2e-6)
 
 
+def test_helpers_are_what_restoring_does_not_use(overfitted):
+  config, family, now, _ = overfitted
+  restore = trained.make_restore(config, family)
+  blur, ids = jnp.zeros((1, 8, 8, 3)), jnp.arange(1)
+  params = state.weights(now)
+  for name in params:
+    without = {key: tree for key, tree in params.items() if key != name}
+    if name in family.helpers:
+      jax.eval_shape(restore, without, blur, ids)
+    else:
+      with pytest.raises(KeyError, match=name):
+        jax.eval_shape(restore, without, blur, ids)
+
+
 def test_ema_is_there_exactly_where_asked(overfitted):
   config, family, now, _ = overfitted
   assert set(now.ema) == set(family.ema)

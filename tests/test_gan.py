@@ -8,12 +8,13 @@ import pytest
 from deblur_jax import trained
 from deblur_jax.families import gan, make_family
 from deblur_jax.models import build
-from deblur_jax.ops import adversarial
+from deblur_jax.ops import adversarial, perceptual
 from deblur_jax.ops.prepare import make_prepare
 from deblur_jax.train_lib import optim, state, step
 from deblur_jax.types import InputError
 from tests.runs import tiny_config
 from tests.test_families import raw_pairs
+from tests.test_perceptual import save_weights
 
 NETWORKS = ('discriminator', 'generator')
 
@@ -166,6 +167,21 @@ def test_r1_is_half_the_squared_gradient():
 def test_lazy_value_comes_every_so_often():
   values = [float(gan.every(4, jnp.int32(n), lambda: 1.5)) for n in range(9)]
   assert values == [6, 0, 0, 0, 6, 0, 0, 0, 6]
+
+
+def test_vgg_takes_the_place_of_matching_where_there_are_weights(
+  tmp_path, capsys, monkeypatch
+):
+  save_weights(tmp_path, 'vgg16')
+  for folder, part in ((str(tmp_path), 'vgg'), ('', 'matching')):
+    monkeypatch.setattr(perceptual, 'available', lambda: False)
+    config = make_config(**{'gan.perceptual': 'vgg16', 'gan.weights': folder})
+    family, now, batch = make(config)
+    after, metrics = update(config, family, 'generator', now, batch)
+    assert f'generator/{part}' in metrics
+    assert np.isfinite(float(metrics['generator/loss']))
+    assert not same(after.params, now.params)
+    assert capsys.readouterr().err.count('perceptual') == (part == 'matching')
 
 
 @pytest.mark.parametrize('name', ['nafnet', 'rrdb', 'unet'])

