@@ -37,6 +37,7 @@ setuptools.setup(
     'orbax-checkpoint>=0.11.25',
     'pillow>=11.0',
     'scikit-image>=0.25',
+    'scipy>=1.14',
     'tensorboardX>=2.6.2',
     'tensorflow-datasets>=4.9.9',
     'tqdm>=4.66',

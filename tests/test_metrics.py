@@ -70,3 +70,25 @@ def test_losses_at_a_known_difference():
     got = loss(restored, sharp)
     assert got.shape == (2,)
     np.testing.assert_allclose(got, expected[name], rtol=1e-3, err_msg=name)
+
+
+def test_matlab_volumes_against_a_plain_sum():
+  """One pixel's window of 11x11x11, edges repeated, written out."""
+  blur, sharp = (side.astype(np.float64) for side in pair(5, (11, 11, 3)))
+  offsets = np.arange(-5, 6)
+  line = np.exp(-(offsets**2) / (2 * 1.5**2))
+  window = np.einsum('i,j,k->ijk', line, line, line) / line.sum() ** 3
+  pads = ((5, 5), (5, 5), (5, 5))
+  x, y = (np.pad(side, pads, 'edge') for side in (blur, sharp))
+  values = []
+  for i, j, k in np.ndindex(11, 11, 3):
+    a, b = (side[i : i + 11, j : j + 11, k : k + 11] for side in (x, y))
+    mean_a, mean_b = (window * a).sum(), (window * b).sum()
+    var_a = (window * a * a).sum() - mean_a**2
+    var_b = (window * b * b).sum() - mean_b**2
+    both = (window * a * b).sum() - mean_a * mean_b
+    c1, c2 = 2.55**2, 7.65**2
+    above = (2 * mean_a * mean_b + c1) * (2 * both + c2)
+    values.append(above / (mean_a**2 + mean_b**2 + c1) / (var_a + var_b + c2))
+  got = scores.ssim_matlab3d(*(np.uint8(side) for side in (blur, sharp)))
+  assert got == pytest.approx(np.mean(values), abs=1e-9)

@@ -5,7 +5,10 @@ equals `jax.lax.conv_general_dilated` plus a bias, in value and gradient.
 Parameters are float32 and are cast to the input's type where they are used.
 """
 
+import contextlib
+import contextvars
 import math
+from collections.abc import Iterator
 
 import flax.linen as nn
 import jax
@@ -199,8 +202,21 @@ def ordinary_conv(x: Array, kernel: Array) -> Array:
 
 
 def is_cpu() -> bool:
-  """Whether the code now traced is for a CPU."""
-  return jax.default_backend() == 'cpu'
+  """Whether the code now traced takes the forms that a CPU likes."""
+  return jax.default_backend() == 'cpu' and not _plain.get()
+
+
+@contextlib.contextmanager
+def plain() -> Iterator[None]:
+  """Traces ordinary convolutions on a CPU too, to count what they cost."""
+  token = _plain.set(True)
+  try:
+    yield
+  finally:
+    _plain.reset(token)
+
+
+_plain = contextvars.ContextVar('plain', default=False)
 
 
 def _channel_sum(x: Array) -> Array:

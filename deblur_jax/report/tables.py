@@ -9,7 +9,13 @@ from typing import Any
 from deblur_jax import files
 
 LISTED = 5
-DIGITS = {'mse': 1, 'psnr': 2, 'ssim': 4, 'ssim_gauss': 4}
+DIGITS = {
+  'mse': 1,
+  'psnr': 2,
+  'ssim': 4,
+  'ssim_gauss': 4,
+  'ssim_matlab3d': 4,
+}
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
