@@ -21,7 +21,7 @@ setuptools.setup(
   license='Apache-2.0',
   python_requires='>=3.11',
   packages=setuptools.find_packages(include=['deblur_jax', 'deblur_jax.*']),
-  package_data={'deblur_jax': ['py.typed']},
+  package_data={'deblur_jax': ['py.typed', 'report/*.html']},
   install_requires=[
     'absl-py>=2.1',
     'array_record>=0.7',
@@ -30,6 +30,7 @@ setuptools.setup(
     'grain>=0.2.12',
     'importlib_resources>=6.0',  # tfds imports it without asking for it
     'jax>=0.10',
+    'jinja2>=3.1',
     'matplotlib>=3.9',
     'ml_collections>=1.0',
     'numpy>=2.0',

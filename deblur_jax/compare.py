@@ -1,24 +1,31 @@
-"""Trains what is missing, scores every model, writes one table and figure.
+"""Trains what is missing, scores all contenders, writes one report.
 
-python -m deblur_jax.compare --configs=A,B,C [--workdirs=D,E] --output=DIR
+python -m deblur_jax.compare --configs=A,B,C [--workdirs=D,E] [--data=P,Q]
+  [--cascade='cnn>diffusion,cnn>gan'] [--ensemble] [--budget=images|minutes]
+  --output=DIR
 """
 
 import argparse
+import csv
+import dataclasses
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from deblur_jax import cli, evaluate, files, train
+from deblur_jax import cli, contenders, evaluate, files, train, trained
 from deblur_jax import config as config_lib
-from deblur_jax.ops import scores
-from deblur_jax.report import figures, tables
-from deblur_jax.train_lib.checkpoint import Checkpoints
+from deblur_jax.ops import classical, scores
+from deblur_jax.report import document, experiment, results, tables
+from deblur_jax.report.results import BASELINE
+from deblur_jax.train_lib import writer
 from deblur_jax.types import InputError
 
 RESULTS = 'results.csv'
+PER_IMAGE = 'per_image.csv'
 REPORT = 'report.md'
-FIGURE = 'comparison.png'
+PAGE = 'report.html'
+EVALUATIONS = 'evaluations'
 COLUMNS = (
   'family',
   'model',
@@ -31,19 +38,36 @@ COLUMNS = (
   'high',
   'n',
 )
+TRAINING_ONLY = ('crop', 'batch_size', 'manual_dir')
+"""Keys of config.data that do not change what is tested on."""
 
 
-def compare(
-  configs: Sequence[str],
-  workdirs: Sequence[pathlib.Path],
-  output: pathlib.Path,
-) -> str:
-  """Runs the experiment and writes results.csv, comparison.png, report.md.
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+  """What is to be compared.
 
-  Args:
+  Attributes:
     configs: FILE.py[:small] each, trained in its default workdir.
     workdirs: further models, trained already.
-    output: folder of the report.
+    data: folders that every model is tested on besides its own test split.
+    cascades: (first, second) by family or by name.
+    ensemble: adds each model's self-ensemble and the mean of all models.
+    budget: 'images' or 'minutes', that trained models should have in common.
+  """
+
+  configs: Sequence[str] = ()
+  workdirs: Sequence[pathlib.Path] = ()
+  data: Sequence[pathlib.Path] = ()
+  cascades: Sequence[tuple[str, str]] = ()
+  ensemble: bool = False
+  budget: str = 'images'
+
+
+def compare(wanted: Wanted, output: pathlib.Path) -> str:
+  """Runs the experiment and writes its report into a folder.
+
+  What is trained or scored already is not done again: after an interruption,
+  the same call goes on.
 
   Returns:
     The report as Markdown.
@@ -51,86 +75,193 @@ def compare(
   Raises:
     InputError: a config, a workdir or the data cannot be used.
   """
-  loaded = [(spec, config_lib.load_file(spec)) for spec in configs]
-  models = []
+  workdirs = train_all(wanted.configs) + list(wanted.workdirs)
+  models = [trained.load(workdir) for workdir in workdirs]
+  check_cascades(wanted.cascades, models)
+  own_folders = dict(zip(map(id, models), workdirs, strict=True))
+  sections = []
+  for test, group in plan(models, wanted.data):
+    scored = []
+    for contender in list_contenders(test, group, wanted):
+      folder = output / EVALUATIONS / test.dataset / slug(contender.name)
+      if len(contender.made_of) == 1 and test.split == 'test':
+        single = [m for m in group if m.name == contender.name]
+        folder = own_folders[id(single[0])] if single else folder
+      scored.append(result(contender, test, folder))
+    sections.append(results.Section(test.dataset, scored))
+  histories = {
+    model.name: writer.read_metrics(workdir)
+    for model, workdir in zip(models, workdirs, strict=True)
+  }
+  return write(output, sections, histories, wanted.budget)
+
+
+def train_all(specs: Sequence[str]) -> list[pathlib.Path]:
+  """Trains what is not trained yet; returns the workdirs."""
+  loaded = [(spec, config_lib.load_file(spec)) for spec in specs]
+  workdirs = []
   for number, (spec, config) in enumerate(loaded, 1):
-    print(f'[{number}/{len(loaded)}] {config_lib.short_name(spec)}')
-    workdir = config_lib.default_workdir(spec)
-    train.train(config, workdir, config_lib.short_name(spec))
-    models.append(workdir)
-  models += workdirs
-  records = [evaluation(workdir) for workdir in models]
-  write_results(output / RESULTS, records)
-  examples = [evaluate.first_example(workdir) for workdir in models]
-  labels = [record['config'] for record in records]
-  figures.save(figure(labels, examples), output / FIGURE)
-  text = report(records)
+    name, workdir = (
+      config_lib.short_name(spec),
+      config_lib.default_workdir(spec),
+    )
+    print(f'[{number}/{len(loaded)}] {name}')
+    train.train(config, workdir, name)
+    workdirs.append(workdir)
+  return workdirs
+
+
+def plan(
+  models: Sequence[trained.Model], folders: Sequence[pathlib.Path]
+) -> Iterator[tuple[evaluate.Test, list[trained.Model]]]:
+  """Yields every test with the models that take it.
+
+  Models of one protocol share their own test; all take the tests of folders,
+  whose sharp pictures are blurred as the first model says.
+  """
+  groups = {}
+  for model in models:
+    groups.setdefault(protocol(model), []).append(model)
+  names = []
+  for group in groups.values():
+    test = evaluate.open_test(group[0].config, None)
+    names.append(test.dataset)
+    if names.count(test.dataset) > 1:
+      name = f'{test.dataset}_{names.count(test.dataset)}'
+      test = dataclasses.replace(test, dataset=name)
+    yield test, group
+  for folder in folders:
+    yield evaluate.open_test(models[0].config, folder), list(models)
+
+
+def protocol(model: trained.Model) -> str:
+  """Returns what a model's own test hangs on, as text."""
+  data = json.loads(model.config.data.to_json())
+  kept = {k: v for k, v in data.items() if k not in TRAINING_ONLY}
+  return json.dumps([kept, model.config.eval.seed, model.config.eval.blurs])
+
+
+def list_contenders(
+  test: evaluate.Test, models: Sequence[trained.Model], wanted: Wanted
+) -> Iterator[contenders.Contender]:
+  """Yields the rows of one test's table."""
+  if not test.source.real:
+    yield from map(contenders.oracle, classical.METHODS)
+  yield from map(contenders.of_model, models)
+  for first, second in wanted.cascades:
+    for a in choose(first, models):
+      for b in choose(second, models):
+        yield contenders.cascade(a, b)
+  if wanted.ensemble:
+    yield from map(contenders.self_ensemble, models)
+    if len(models) > 1:
+      yield contenders.average(models)
+
+
+def choose(name: str, models: Sequence[trained.Model]) -> list[trained.Model]:
+  """Returns the models of a family, or the one of a name.
+
+  The baseline is no CNN in this: it goes by its name.
+  """
+  return [
+    model
+    for model in models
+    if name == model.name
+    or (name == model.config.family and model.config.model.name != BASELINE)
+  ]
+
+
+def check_cascades(
+  cascades: Sequence[tuple[str, str]], models: Sequence[trained.Model]
+) -> None:
+  """Raises InputError for a cascade of models that are not compared."""
+  for pair in cascades:
+    for name in pair:
+      if not choose(name, models):
+        known = ', '.join(model.name for model in models)
+        raise InputError(
+          f'--cascade: no {name} among the models ({known}); name a family or '
+          'one of these'
+        )
+
+
+def result(
+  contender: contenders.Contender, test: evaluate.Test, folder: pathlib.Path
+) -> results.Result:
+  """Returns the scores of a contender, made anew where out of date."""
+  path = folder / evaluate.JSON
+  record = json.loads(path.read_text()) if path.is_file() else {}
+  current = {
+    'made_of': [list(part) for part in contender.made_of],
+    'sampler': dict(contender.sampler),
+    'images': len(test.source) * test.repeats,
+  }
+  same = {key: record.get(key) for key in current} == current
+  if not same or record['metrics'].keys() != scores.SCORES.keys():
+    record = evaluate.judge(contender, test, folder)
+  with (folder / evaluate.CSV).open(newline='') as file:
+    rows = [tables.parsed(row) for row in csv.DictReader(file)]
+  return results.Result(record, rows, folder)
+
+
+def slug(name: str) -> str:
+  """Returns a name that a folder may have."""
+  kept = [c if c.isalnum() or c in '._-' else '_' for c in name]
+  return ''.join(kept).strip('_')
+
+
+def write(
+  output: pathlib.Path,
+  sections: Sequence[results.Section],
+  histories: dict[str, list[dict[str, Any]]],
+  budget: str,
+) -> str:
+  """Writes the tables, the figures and both reports."""
+  rows = [
+    row
+    for section in sections
+    for one in section.results
+    for row in summary_rows(one.record)
+  ]
+  tables.write_csv(output / RESULTS, rows)
+  tables.write_csv(output / PER_IMAGE, tables.even(image_rows(sections)))
+  blocks = experiment.describe(sections, histories, budget, output)
+  files.write_text(output / PAGE, document.page(blocks))
+  text = document.markdown(blocks)
   files.write_text(output / REPORT, text)
   return text
 
 
-def evaluation(workdir: pathlib.Path) -> dict[str, Any]:
-  """Returns a workdir's evaluation, made anew where it is out of date."""
-  path = workdir / evaluate.JSON
-  if path.is_file():
-    record = json.loads(path.read_text())
-    with Checkpoints(workdir, read_only=True) as checkpoints:
-      same_scores = record['metrics'].keys() == scores.SCORES.keys()
-      if same_scores and record['step'] == checkpoints.latest():
-        return record
-  return evaluate.evaluate(workdir)
+def summary_rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+  """Yields one row of results.csv per metric and side."""
+  for metric, sides in record['metrics'].items():
+    for side, summary in sides.items():
+      row = {**record, 'metric': metric, 'side': side, **summary}
+      yield {key: row[key] for key in COLUMNS}
 
 
-def write_results(
-  path: pathlib.Path, records: Sequence[dict[str, Any]]
-) -> None:
-  """Writes one row per model, metric and side."""
-  rows = [
-    {**record, 'metric': metric, 'side': side, **summary}
-    for record in records
-    for metric, sides in record['metrics'].items()
-    for side, summary in sides.items()
-  ]
-  tables.write_csv(path, [{key: row[key] for key in COLUMNS} for row in rows])
+def image_rows(
+  sections: Sequence[results.Section],
+) -> Iterator[dict[str, Any]]:
+  """Yields one row per picture and contender."""
+  for section in sections:
+    for one in section.results:
+      for row in one.rows:
+        first = {'dataset': section.dataset, 'config': one.record['config']}
+        yield {**first, **row}
 
 
-def figure(labels: Sequence[str], examples: Sequence[evaluate.Scored]):
-  """Returns rows of blurred, restored and sharp, with scores under each."""
-  captions = []
-  for label, example in zip(labels, examples, strict=True):
-    row = example.row
-    captions.append(
-      [
-        f'blurred  {figure_scores(row, "input")}',
-        f'{label}  {figure_scores(row, "output")}',
-        f'sharp  ({row["image"]})',
-      ]
-    )
-  return figures.grid([example.pictures for example in examples], captions)
+def parse_cascades(text: str) -> list[tuple[str, str]]:
+  """Returns the pairs of 'FIRST>SECOND,...'.
 
-
-def figure_scores(row: evaluate.Row, side: str) -> str:
-  """Returns MSE, PSNR and SSIM of one picture."""
-  mse, psnr, ssim = (row[f'{name}_{side}'] for name in ('mse', 'psnr', 'ssim'))
-  return f'MSE {mse:.1f}  PSNR {psnr:.2f}  SSIM {ssim:.3f}'
-
-
-def report(records: Sequence[dict[str, Any]]) -> str:
-  """Returns the report as Markdown: one table per data set."""
-  datasets = dict.fromkeys(record['dataset'] for record in records)
-  parts = ['# Comparison']
-  for dataset in datasets:
-    own = [record for record in records if record['dataset'] == dataset]
-    parts += [f'## {dataset}', tables.comparison(own)]
-  parts.append(
-    'Means over the test pictures; brackets hold 95 % bootstrap intervals over '
-    'photographs. MSE, PSNR and SSIM (7x7 uniform windows) are '
-    "scikit-image's, on 8-bit RGB; ssim_gauss is Wang et al. 2004; sharpness "
-    "is the mean gradient as a share of the original's; lpips_* (Zhang et al. "
-    '2018) is there with the extra `perceptual`, less is closer.'
-  )
-  parts.append(f'![comparison]({FIGURE})')
-  return '\n\n'.join(parts) + '\n'
+  Raises:
+    InputError: one is not a pair.
+  """
+  pairs = [tuple(part.strip().split('>')) for part in text.split(',') if part]
+  for pair in pairs:
+    if len(pair) != 2 or not all(pair):
+      raise InputError(f'--cascade={text}: write FIRST>SECOND, ...')
+  return pairs
 
 
 def main() -> None:
@@ -141,14 +272,29 @@ def main() -> None:
   add = parser.add_argument
   add('--configs', default='', help='FILE.py[:small], separated by commas')
   add('--workdirs', default='', help='trained models, separated by commas')
+  add('--data', default='', help='further folders to test on, by commas')
+  add('--cascade', default='', help="FIRST>SECOND,...: 'cnn>diffusion'")
+  add('--ensemble', action='store_true', help='adds means of several results')
+  add('--budget', choices=('images', 'minutes'), default='images')
   add('--output', type=pathlib.Path, required=True, help='folder to write to')
   flags = parser.parse_args()
-  configs = [spec for spec in flags.configs.split(',') if spec]
-  workdirs = [pathlib.Path(path) for path in flags.workdirs.split(',') if path]
-  if not configs and not workdirs:
+  wanted = Wanted(
+    configs=split(flags.configs),
+    workdirs=[pathlib.Path(path) for path in split(flags.workdirs)],
+    data=[pathlib.Path(path) for path in split(flags.data)],
+    cascades=parse_cascades(flags.cascade),
+    ensemble=flags.ensemble,
+    budget=flags.budget,
+  )
+  if not wanted.configs and not wanted.workdirs:
     raise InputError('nothing to compare: give --configs or --workdirs')
-  print(compare(configs, workdirs, flags.output))
-  print(f'report: {flags.output / REPORT}')
+  print(compare(wanted, flags.output))
+  print(f'report: {flags.output / PAGE}')
+
+
+def split(text: str) -> list[str]:
+  """Returns the parts of 'A,B,...'."""
+  return [part for part in text.split(',') if part]
 
 
 if __name__ == '__main__':

@@ -8,8 +8,7 @@ import argparse
 import dataclasses
 import json
 import pathlib
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,21 +16,45 @@ import numpy as np
 import tqdm
 from ml_collections import ConfigDict
 
-from deblur_jax import cli, files, trained
+from deblur_jax import cli, contenders, files, trained
 from deblur_jax.data import align, pipeline, sources
 from deblur_jax.ops import scores
 from deblur_jax.ops.psf import KINDS
-from deblur_jax.report import curves, figures, statistics, tables
-from deblur_jax.train_lib import parallel, state
-from deblur_jax.types import Array, Batch, InputError, Params
+from deblur_jax.report import curves, figures, results, statistics, tables
+from deblur_jax.train_lib import parallel
+from deblur_jax.types import Batch, InputError
 
 JSON = 'evaluation.json'
 CSV = 'per_image.csv'
 GRID = 'grid.png'
 GRID_ROWS = 6
+KEPT_PIXELS = 16_000_000
+"""Pictures that are kept as files besides those of the grid."""
 
 Row = dict[str, Any]
 """One line of per_image.csv: image, METRIC_input, METRIC_output, ..."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Test:
+  """Pictures to be scored on.
+
+  Attributes:
+    source: the pictures.
+    dataset: what tables call them.
+    split: of the data set; 'all' for a folder.
+    config: whose `data.blur` and `eval` say how sharp ones are blurred.
+  """
+
+  source: sources.Examples
+  dataset: str
+  split: str
+  config: ConfigDict
+
+  @property
+  def repeats(self) -> int:
+    """Returns how many synthetic blurs each photograph is under."""
+    return 1 if self.source.real else self.config.eval.blurs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,52 +66,26 @@ class Scored:
   seconds: float
 
 
-def score_all(
-  model: trained.Model, source: sources.Examples, repeats: int
-) -> Iterator[Scored]:
-  """Restores and scores every picture of a source.
-
-  Args:
-    model: what restores them.
-    source: the test pictures.
-    repeats: synthetic blurs per photograph.
+def score_all(contender: contenders.Contender, test: Test) -> Iterator[Scored]:
+  """Restores and scores every picture of a test.
 
   Yields:
     Scores of 8-bit pictures: results are clipped and rounded first.
   """
   mesh = parallel.make_mesh()
-  degrade = jax.jit(trained.make_degrade(model.config, mesh))
-  restore = Timed(trained.make_restore(model.config, model.family))
+  degrade = jax.jit(trained.make_degrade(test.config, mesh))
   batches = pipeline.whole_batches(
-    source, model.config.eval.megapixels, repeats, mesh.size
+    test.source, test.config.eval.megapixels, test.repeats, mesh.size
   )
   for names, raw in batches:
     batch = degrade(parallel.put_batch(raw, mesh))
-    restored, seconds = restore(model.params, batch['blur'], batch['id'])
-    sides = [trained.to_uint8(side) for side in (batch['blur'], restored)]
+    blur = trained.to_uint8(batch['blur'])
+    restored, seconds = contender.run(batch)
     drawn = describe_blur(batch)
     for i, name in enumerate(names):
-      pictures = sides[0][i], sides[1][i], raw['sharp'][i]
+      pictures = blur[i], restored[i], raw['sharp'][i]
       row = {'image': name, **score(*pictures), **{k: v[i] for k, v in drawn}}
       yield Scored(row, pictures, seconds / len(names))
-
-
-class Timed:
-  """Runs a function compiled ahead for each shape, and times it alone."""
-
-  def __init__(self, function: Callable[[Params, Array, Array], Array]):
-    self._jitted = jax.jit(function)
-    self._compiled = {}
-
-  def __call__(self, *args) -> tuple[Array, float]:
-    """Returns the result and the seconds it took, compilation left out."""
-    shape = args[1].shape
-    if shape not in self._compiled:
-      self._compiled[shape] = self._jitted.lower(*args).compile()
-    jax.block_until_ready(args)
-    begin = time.perf_counter()
-    result = jax.block_until_ready(self._compiled[shape](*args))
-    return result, time.perf_counter() - begin
 
 
 def score(blur: np.ndarray, restored: np.ndarray, sharp: np.ndarray) -> Row:
@@ -140,19 +137,25 @@ def evaluate(
     InputError: the workdir, the checkpoint or the data cannot be used.
   """
   model = trained.load(workdir, wanted, sampler)
-  source, dataset, split = open_test(model.config, data)
+  test = open_test(model.config, data)
   if output is None:
     changes = [f'{key}_{value}' for key, value in sampler.items()]
     own = data is None and not changes
-    name = '_'.join([dataset, *changes])
+    name = '_'.join([test.dataset, *changes])
     output = workdir if own else workdir / 'evaluations' / name
-  repeats = 1 if source.real else model.config.eval.blurs
-  total = len(source) * repeats
+  return judge(contenders.of_model(model), test, output)
+
+
+def judge(
+  contender: contenders.Contender, test: Test, output: pathlib.Path
+) -> dict[str, Any]:
+  """Scores a contender and writes evaluation.json, the CSV and the grid."""
+  total = len(test.source) * test.repeats
   shown = set(np.linspace(0, total - 1, GRID_ROWS).astype(int))
-  rows, grid, shifts, seconds = [], [], {}, 0.0
+  rows, grid, shifts, seconds, room = [], [], {}, 0.0, KEPT_PIXELS
   progress = tqdm.tqdm(
-    score_all(model, source, repeats),
-    desc=f'{model.name} on {dataset}',
+    score_all(contender, test),
+    desc=f'{contender.name} on {test.dataset}',
     total=total,
     unit=' images',
     dynamic_ncols=True,
@@ -160,21 +163,28 @@ def evaluate(
   for i, scored in enumerate(progress):
     rows.append(scored.row)
     seconds += scored.seconds
-    if source.real:
+    if test.source.real:
       blur, _, sharp = scored.pictures
       shifts[scored.row['image']] = align.shift(blur, sharp)
     if i in shown:
-      grid.append((scored.row, scored.pictures))
+      grid.append(scored)
+    room -= scored.pictures[0][..., 0].size
+    if i in shown or room > 0:
+      keep_pictures(scored, output)
   rows.sort(key=lambda row: row['image'])
   record = {
-    'family': model.config.family,
-    'model': model.config.model.name,
-    'config': model.name,
-    'dataset': dataset,
-    'split': split,
-    'step': model.step,
-    'sampler': json.loads(model.config.sampler.to_json()),
-    'parameters': count_parameters(model),
+    'family': contender.family,
+    'model': contender.network,
+    'config': contender.name,
+    'made_of': [list(part) for part in contender.made_of],
+    'dataset': test.dataset,
+    'split': test.split,
+    'step': max((step for _, step in contender.made_of), default=0),
+    'sampler': dict(contender.sampler),
+    'parameters': contender.parameters,
+    'gmacs_per_megapixel': round(contender.macs() / 1e9, 3),
+    'training_images': contender.training_images,
+    'training_minutes': round(contender.training_minutes, 2),
     'images': len(rows),
     'ms_per_image': round(1e3 * seconds / len(rows), 3),
     **align.verdict(shifts),
@@ -239,33 +249,15 @@ def flat(record: Mapping[str, Any]) -> Row:
   }
 
 
-def first_example(workdir: pathlib.Path) -> Scored:
-  """Restores and scores the first picture of a model's own test split."""
-  model = trained.load(workdir)
-  source, _, _ = open_test(model.config, None)
-  repeats = 1 if source.real else model.config.eval.blurs
-  return next(score_all(model, source, repeats))
-
-
-def open_test(
-  config: ConfigDict, data: pathlib.Path | None
-) -> tuple[sources.Examples, str, str]:
-  """Returns (source, data set's name, split's name) to test on."""
+def open_test(config: ConfigDict, data: pathlib.Path | None) -> Test:
+  """Opens the test split of a config's own data set, or a folder."""
   if data is None:
-    return sources.open_split(config.data, 'test'), config.data.name, 'test'
+    source = sources.open_split(config.data, 'test')
+    return Test(source, config.data.name, 'test', config)
   folder = data / 'test' if (data / 'test').is_dir() else data
   own = folder.resolve()
   name = f'{own.parent.name}_test' if own.name == 'test' else own.name
-  return sources.open_folder(folder), name, 'all'
-
-
-def count_parameters(model: trained.Model) -> int:
-  """Returns how many parameters restore a picture."""
-  return sum(
-    state.count(params)
-    for name, params in model.params.items()
-    if name not in model.family.helpers
-  )
+  return Test(sources.open_folder(folder), name, 'all', config)
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, dict[str, dict]]:
@@ -284,16 +276,23 @@ def write(
   output: pathlib.Path,
   record: dict[str, Any],
   rows: Sequence[Row],
-  grid: Sequence[tuple[Row, Sequence[np.ndarray]]],
+  grid: Sequence[Scored],
 ) -> None:
   """Writes the three files of an evaluation."""
   tables.write_csv(output / CSV, rows)
   picture = figures.grid(
-    [pictures for _, pictures in grid],
-    [captions(row) for row, _ in grid],
+    [scored.pictures for scored in grid],
+    [captions(scored.row) for scored in grid],
   )
   figures.save(picture, output / GRID)
   files.write_text(output / JSON, json.dumps(record, indent=2) + '\n')
+
+
+def keep_pictures(scored: Scored, output: pathlib.Path) -> None:
+  """Writes all sides of a picture below an evaluation's folder."""
+  name = scored.row['image']
+  for side, picture in zip(results.SIDES, scored.pictures, strict=True):
+    figures.save(picture, results.picture_path(output, name, side))
 
 
 def captions(row: Row) -> list[str]:

@@ -248,9 +248,7 @@ class Clock:
   """Minutes of training over all runs on one workdir."""
 
   def __init__(self, workdir: pathlib.Path, done: int):
-    lines = [m for m in writer.read_metrics(workdir) if m['step'] <= done]
-    earlier = [line['minutes'] for line in lines if 'minutes' in line]
-    self._earlier = earlier[-1] if earlier else 0.0
+    self._earlier = writer.minutes(workdir, done)
     self._begin = time.perf_counter()
 
   def minutes(self) -> float:

@@ -15,7 +15,7 @@ from deblur_jax import config as config_lib
 from deblur_jax.families import make_family
 from deblur_jax.ops.prepare import make_prepare
 from deblur_jax.ops.psf import BlurRanges
-from deblur_jax.train_lib import parallel, state, step
+from deblur_jax.train_lib import parallel, state, step, writer
 from deblur_jax.train_lib.checkpoint import Checkpoints
 from deblur_jax.types import Array, Batch, Family, InputError, Params
 
@@ -33,13 +33,23 @@ NO_CHANGES: Sampler = {}
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-  """A trained model, ready to restore."""
+  """A trained model, ready to restore.
+
+  Attributes:
+    name: of its config.
+    config: its own, with the sampler asked for.
+    family: made of the config.
+    params: averaged ones where there are some.
+    step: of the checkpoint.
+    minutes: that training took up to there.
+  """
 
   name: str
   config: ConfigDict
   family: Family
   params: Params
   step: int
+  minutes: float
 
 
 def load(
@@ -63,8 +73,14 @@ def load(
   with Checkpoints(workdir, read_only=True) as checkpoints:
     number = checkpoints.find(wanted)
     restored = checkpoints.restore(number, like)
-  name = config_lib.load_name(workdir)
-  return Model(name, config, family, state.weights(restored), number)
+  return Model(
+    name=config_lib.load_name(workdir),
+    config=config,
+    family=family,
+    params=state.weights(restored),
+    step=number,
+    minutes=writer.minutes(workdir, number),
+  )
 
 
 def blur_ranges(config: ConfigDict) -> BlurRanges:

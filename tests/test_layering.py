@@ -8,6 +8,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / 'deblur_jax'
 RANKS = (
   ('main', 'compare', 'restore'),
   ('evaluate', 'train'),
+  ('contenders',),
   ('trained',),
   ('report', 'imaging'),
   ('families',),

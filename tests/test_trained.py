@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deblur_jax import evaluate, trained
+from deblur_jax import contenders, evaluate, trained
 from tests.artefacts import nyquist_energy
 from tests.runs import ROOT
 
@@ -50,9 +50,9 @@ def test_the_demo_model_gains(demo):
 
 def test_no_grid_on_flat_patches(demo):
   _, _, model = demo
-  source, _, _ = evaluate.open_test(model.config, None)
+  test = evaluate.open_test(model.config, None)
   energies = []
-  for scored in evaluate.score_all(model, source, 2):
+  for scored in evaluate.score_all(contenders.of_model(model), test):
     _, restored, sharp = scored.pictures
     *pair, count = nyquist_energy(restored, sharp)
     assert count > 20

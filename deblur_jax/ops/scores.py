@@ -112,3 +112,14 @@ if perceptual.available():
     'lpips_alex': functools.partial(lpips, 'alexnet'),
     'lpips_vgg': functools.partial(lpips, 'vgg16'),
   }
+
+BETTER = {
+  'mse': -1,
+  'psnr': 1,
+  'ssim': 1,
+  'ssim_gauss': 1,
+  'ssim_matlab3d': 1,
+  'lpips_alex': -1,
+  'lpips_vgg': -1,
+}
+"""1 where more is better, -1 where less; sharpness may be too much as well."""

@@ -1,7 +1,7 @@
 """Plots of scores against each other."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from deblur_jax import files
 
@@ -14,8 +14,9 @@ def tradeoff(
   points: Sequence[tuple[float, float]],
   labels: Sequence[str],
   title: str,
+  joined: bool = True,
 ) -> None:
-  """Writes labelled points, joined in their order, as PNG.
+  """Writes labelled points as PNG.
 
   Args:
     path: of the picture.
@@ -23,16 +24,39 @@ def tradeoff(
     points: (right, up) of each.
     labels: what each point is called.
     title: above the plot.
+    joined: by a line, in their order.
   """
+  figure, plot = _empty()
+  line = '-' if joined else ''
+  plot.plot(*zip(*points, strict=True), marker='o', linestyle=line)
+  for point, label in zip(points, labels, strict=True):
+    plot.annotate(label, point, (5, 5), textcoords='offset points')
+  plot.set(xlabel=axes[0], ylabel=axes[1], title=title)
+  _save(figure, plot, path)
+
+
+def training(
+  path: pathlib.Path, curves: Mapping[str, Sequence[tuple[float, float]]]
+) -> None:
+  """Writes validation PSNR (dB) over steps, one line a model, as PNG."""
+  figure, plot = _empty()
+  for name, points in curves.items():
+    if points:
+      plot.plot(*zip(*points, strict=True), marker='.', label=name)
+  plot.set(xlabel='training step', ylabel='validation PSNR (dB)')
+  plot.legend()
+  _save(figure, plot, path)
+
+
+def _empty():
   # Slow to import, and every command imports this module.
   from matplotlib.figure import Figure
 
   figure = Figure(INCHES, DOTS, layout='constrained')
-  plot = figure.subplots()
-  plot.plot(*zip(*points, strict=True), marker='o')
-  for point, label in zip(points, labels, strict=True):
-    plot.annotate(label, point, (5, 5), textcoords='offset points')
-  plot.set(xlabel=axes[0], ylabel=axes[1], title=title)
+  return figure, figure.subplots()
+
+
+def _save(figure, plot, path: pathlib.Path) -> None:
   plot.grid(alpha=0.3)
   with files.whole(path) as temporary:
     figure.savefig(temporary, format='png')

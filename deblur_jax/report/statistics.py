@@ -1,9 +1,10 @@
 """Means over test pictures, with how far they can be trusted."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from scipy import stats
 
 RESAMPLES = 2000
 LEVELS = (2.5, 97.5)
@@ -33,6 +34,33 @@ def summary(values: Sequence[float], groups: Sequence[str]) -> dict:
   return {'mean': mean, 'low': low, 'high': high, **counts}
 
 
+def paired(
+  values: Sequence[float],
+  reference: Sequence[float],
+  groups: Sequence[str],
+  better: int,
+) -> dict:
+  """Returns the summary of value - reference, and how often it is a gain.
+
+  Args:
+    values: one score per picture.
+    reference: scores of the same pictures, in the same order.
+    groups: as of `summary`.
+    better: 1 where more of the score is better, -1 where less.
+
+  Returns:
+    As `summary`, `wins`: the share of pictures on which values are better (a
+    tie is half a win), and `clear`: whether the interval excludes zero.
+  """
+  differences = [a - b for a, b in zip(values, reference, strict=True)]
+  result = summary(differences, groups)
+  if not result['n']:
+    return {**result, 'wins': None, 'clear': False}
+  gains = np.sign([better * d for d in differences if math.isfinite(d)])
+  clear = result['low'] > 0 or result['high'] < 0
+  return {**result, 'wins': float((gains + 1).mean() / 2), 'clear': clear}
+
+
 def interval(values: np.ndarray, groups: Sequence[str]) -> tuple[float, float]:
   """Returns the 95 % bootstrap interval of the mean of f64[n]."""
   names, member = np.unique(np.asarray(groups), return_inverse=True)
@@ -44,3 +72,55 @@ def interval(values: np.ndarray, groups: Sequence[str]) -> tuple[float, float]:
   means = sums[draw].sum(axis=1) / sizes[draw].sum(axis=1)
   low, high = np.percentile(means, LEVELS)
   return float(low), float(high)
+
+
+def rank_correlations(
+  columns: Mapping[str, Sequence[float]],
+) -> dict[tuple[str, str], float]:
+  """Returns Kendall's tau-b of every pair of columns, over finite rows.
+
+  Args:
+    columns: one score per row by name, each turned so that more is better.
+
+  Returns:
+    1 where two scores rank alike, -1 where one is the other upside down; NaN
+    where a column is constant or fewer than two rows are finite.
+  """
+  names = list(columns)
+  taus = {}
+  for i, first in enumerate(names):
+    for second in names[i + 1 :]:
+      a, b = (np.asarray(columns[name], float) for name in (first, second))
+      both = np.isfinite(a) & np.isfinite(b)
+      tau = stats.kendalltau(a[both], b[both]).statistic
+      taus[first, second] = float(tau) if both.sum() > 1 else math.nan
+  return taus
+
+
+def disagreements(
+  first: np.ndarray, second: np.ndarray, count: int
+) -> list[tuple[int, int, int]]:
+  """Finds pictures on which two scores prefer different contenders.
+
+  Args:
+    first: f64[pictures, contenders], more is better.
+    second: likewise.
+    count: how many are wanted at the most.
+
+  Returns:
+    (picture, contender that `first` prefers, contender that `second` prefers),
+    the strongest first, no picture twice. Strength is the smaller of the two
+    preferences, in standard deviations of their scores.
+  """
+  gaps = [
+    (scores[:, :, None] - scores[:, None, :]) / (np.nanstd(scores) or 1.0)
+    for scores in (first, second)
+  ]
+  strength = np.nan_to_num(np.minimum(gaps[0], -gaps[1]))
+  found = []
+  for picture in np.argsort(-strength.max((1, 2)), kind='stable')[:count]:
+    own = strength[picture]
+    liked, other = np.unravel_index(own.argmax(), own.shape)
+    if own[liked, other] > 0:
+      found.append((int(picture), int(liked), int(other)))
+  return found

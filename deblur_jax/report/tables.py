@@ -3,7 +3,7 @@
 import csv
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from deblur_jax import files
@@ -70,25 +70,10 @@ def alignment(record: Mapping[str, Any]) -> list[str]:
   return [remark]
 
 
-def comparison(records: Sequence[Mapping[str, Any]]) -> str:
-  """Returns one table of several evaluation.json of one data set."""
-  metrics = list(records[0]['metrics'])
-  rows = [['blurred input', '-', *_means(records[0], metrics, 'input'), '-']]
-  for record in records:
-    rows.append(
-      [
-        record['config'],
-        f'{record["parameters"] / 1e6:.2f}',
-        *_means(record, metrics, 'output'),
-        f'{record["ms_per_image"]:.0f}',
-      ]
-    )
-  return markdown(['model', 'M parameters', *metrics, 'ms per image'], rows)
-
-
-def _means(
+def means(
   record: Mapping[str, Any], metrics: Sequence[str], side: str
 ) -> list[str]:
+  """Returns 'mean [low to high]' of one side for each metric."""
   summaries = [(name, record['metrics'][name][side]) for name in metrics]
   return [f'{number(n, s["mean"])} [{between(n, s)}]' for n, s in summaries]
 
@@ -126,3 +111,23 @@ def printable(row: Mapping[str, Any]) -> dict[str, Any]:
     return '' if math.isnan(value) else f'{value:.6g}'
 
   return {key: cell(value) for key, value in row.items()}
+
+
+def parsed(row: Mapping[str, str]) -> dict[str, Any]:
+  """Reads a CSV row back: numbers where they are, NaN for empty cells."""
+
+  def cell(text: str) -> Any:
+    try:
+      return float(text) if text else math.nan
+    except ValueError:
+      return text
+
+  named = {'image': row['image']} if 'image' in row else {}
+  return {key: cell(text) for key, text in row.items()} | named
+
+
+def even(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+  """Gives all rows the columns of any of them; what is missing is NaN."""
+  rows = list(rows)
+  columns = dict.fromkeys(key for row in rows for key in row)
+  return [{key: row.get(key, math.nan) for key in columns} for row in rows]

@@ -66,6 +66,12 @@ def read_metrics(workdir: pathlib.Path) -> list[dict]:
   return lines
 
 
+def minutes(workdir: pathlib.Path, step: int) -> float:
+  """Returns how long training took up to a step, over all its runs."""
+  logged = [m for m in read_metrics(workdir) if m['step'] <= step]
+  return next((m['minutes'] for m in reversed(logged) if 'minutes' in m), 0.0)
+
+
 def lock(workdir: pathlib.Path) -> filelock.BaseFileLock:
   """Takes the workdir for this process; released when it ends, even if killed.
 

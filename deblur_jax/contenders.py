@@ -1,0 +1,201 @@
+"""What is compared: models, several models together, and methods that are told.
+
+A contender makes restored pictures out of a prepared batch; what it is made of
+is nobody else's business. None of them trains anything.
+"""
+
+import dataclasses
+import functools
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deblur_jax import trained
+from deblur_jax.models import layers
+from deblur_jax.ops import classical, cost
+from deblur_jax.train_lib import state
+from deblur_jax.types import Array, Batch, Params
+
+Restore = Callable[[Params, Array, Array], Array]
+"""(params, blur f32[B,H,W,3], id i32[B]) -> restored; pure."""
+
+Run = Callable[[Batch], tuple[np.ndarray, float]]
+"""Batch of whole pictures -> restored u8[B,H,W,3], seconds that it took."""
+
+MEGAPIXEL = (1, 1000, 1000, 3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+  """One row of the comparison.
+
+  Attributes:
+    name: what tables call it.
+    family: cnn, diffusion, gan; cascade, ensemble; or classical.
+    network: what it is made of.
+    run: restores a batch.
+    made_of: (config, step) of each model in it.
+    sampler: how samples are drawn, where that is asked.
+    parameters: how many it restores with.
+    macs: () -> multiply-accumulates for one megapixel; 0 where it has none.
+    training_images: that its models were trained on.
+    training_minutes: that its models were trained for.
+  """
+
+  name: str
+  family: str
+  network: str
+  run: Run
+  made_of: tuple[tuple[str, int], ...] = ()
+  sampler: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  parameters: int = 0
+  macs: Callable[[], int] = lambda: 0
+  training_images: int = 0
+  training_minutes: float = 0.0
+
+
+def of_model(model: trained.Model) -> Contender:
+  """A trained model by itself."""
+  restore = trained.make_restore(model.config, model.family)
+  contender = _trained([model], restore, model.params, model.name)
+  sampler = json.loads(model.config.sampler.to_json())
+  return dataclasses.replace(contender, sampler=sampler)
+
+
+def cascade(first: trained.Model, second: trained.Model) -> Contender:
+  """One model's result is given to another one as its blurred picture."""
+  steps = [trained.make_restore(m.config, m.family) for m in (first, second)]
+
+  def restore(params: Params, blur: Array, ids: Array) -> Array:
+    passed = steps[0](params['first'], blur, ids)
+    # The second was trained on pictures of 8 bits.
+    passed = jnp.round(passed.clip(0, 1) * 255) / 255
+    return steps[1](params['second'], passed, ids)
+
+  return _trained(
+    [first, second],
+    restore,
+    {'first': first.params, 'second': second.params},
+    f'{first.name} > {second.name}',
+    'cascade',
+  )
+
+
+def self_ensemble(model: trained.Model) -> Contender:
+  """Mean over the eight flips and turns (Timofte et al. 2016)."""
+  alone = trained.make_restore(model.config, model.family)
+
+  def restore(params: Params, blur: Array, ids: Array) -> Array:
+    total = jnp.zeros_like(blur)
+    for turns in range(4):
+      for flipped in (False, True):
+        seen = jnp.rot90(blur, turns, (1, 2))
+        seen = seen[:, :, ::-1] if flipped else seen
+        made = alone(params, seen, ids)
+        made = made[:, :, ::-1] if flipped else made
+        total += jnp.rot90(made, -turns, (1, 2))
+    return total / 8
+
+  return _trained(
+    [model], restore, model.params, f'{model.name} x8', 'ensemble'
+  )
+
+
+def average(models: Sequence[trained.Model]) -> Contender:
+  """Mean of several models' results."""
+  alone = [trained.make_restore(m.config, m.family) for m in models]
+
+  def restore(params: Params, blur: Array, ids: Array) -> Array:
+    made = [f(own, blur, ids) for f, own in zip(alone, params, strict=True)]
+    return sum(made) / len(made)
+
+  name = 'mean of ' + ', '.join(model.name for model in models)
+  return _trained(
+    models, restore, [model.params for model in models], name, 'ensemble'
+  )
+
+
+def oracle(method: str) -> Contender:
+  """A classical method that is told the true PSF and the noise."""
+  deconvolve = classical.METHODS[method]
+
+  def run(batch: Batch) -> tuple[np.ndarray, float]:
+    pictures = trained.to_uint8(batch['blur'])
+    told = [np.asarray(batch[name]) for name in ('psf', 'noise')]
+    begin = time.perf_counter()
+    restored = [
+      deconvolve(picture, psf, float(noise))
+      for picture, psf, noise in zip(pictures, *told, strict=True)
+    ]
+    return np.stack(restored), time.perf_counter() - begin
+
+  return Contender(f'{method} (true PSF)', 'classical', method, run)
+
+
+def _trained(
+  models: Sequence[trained.Model],
+  restore: Restore,
+  params: Any,
+  name: str,
+  family: str = '',
+) -> Contender:
+  """A contender that is one jitted function of parameters and pictures."""
+  return Contender(
+    name=name,
+    family=family or models[0].config.family,
+    network=' + '.join(dict.fromkeys(m.config.model.name for m in models)),
+    run=functools.partial(_run, Timed(restore), params),
+    made_of=tuple((model.name, model.step) for model in models),
+    parameters=sum(map(count_parameters, models)),
+    macs=functools.partial(_macs, restore, params),
+    training_images=sum(m.step * m.config.data.batch_size for m in models),
+    training_minutes=sum(model.minutes for model in models),
+  )
+
+
+def _run(
+  restore: 'Timed', params: Params, batch: Batch
+) -> tuple[np.ndarray, float]:
+  restored, seconds = restore(params, batch['blur'], batch['id'])
+  return trained.to_uint8(restored), seconds
+
+
+def _macs(restore: Restore, params: Params) -> int:
+  blur = jax.ShapeDtypeStruct(MEGAPIXEL, jnp.float32)
+  ids = jax.ShapeDtypeStruct(MEGAPIXEL[:1], jnp.int32)
+  with layers.plain():
+    return cost.macs(restore, params, blur, ids)
+
+
+def count_parameters(model: trained.Model) -> int:
+  """Returns how many parameters restore a picture."""
+  return sum(
+    state.count(params)
+    for name, params in model.params.items()
+    if name not in model.family.helpers
+  )
+
+
+class Timed:
+  """Runs a function compiled ahead for each shape, and times it alone."""
+
+  def __init__(self, function: Restore):
+    self._jitted = jax.jit(function)
+    self._compiled = {}
+
+  def __call__(self, *args) -> tuple[Array, float]:
+    """Returns the result and the seconds it took, compilation left out."""
+    shape = args[1].shape
+    if shape not in self._compiled:
+      self._compiled[shape] = self._jitted.lower(*args).compile()
+      # The first run is a slow one.
+      jax.block_until_ready(self._compiled[shape](*args))
+    jax.block_until_ready(args)
+    begin = time.perf_counter()
+    result = jax.block_until_ready(self._compiled[shape](*args))
+    return result, time.perf_counter() - begin

@@ -1,0 +1,329 @@
+"""From the scores of all contenders to the blocks of the report."""
+
+import math
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from deblur_jax.ops.scores import BETTER
+from deblur_jax.report import curves, figures, showcase, statistics, tables
+from deblur_jax.report.document import (
+  Block,
+  Bold,
+  Figure,
+  Heading,
+  Slider,
+  Table,
+  Text,
+)
+from deblur_jax.report.results import Section
+
+EYES = ('lpips_alex', 'ssim')
+"""Scores said to see as eyes do, by preference: set against PSNR."""
+
+BUDGETS = {
+  'images': ('training_images', 'images seen in training'),
+  'minutes': ('training_minutes', 'minutes of training'),
+}
+SAME = 1.1
+"""Ratio up to which two budgets count as one."""
+SHOWN = 3
+"""Disagreements and sliders of each data set."""
+
+
+def describe(
+  sections: Sequence[Section],
+  histories: Mapping[str, Sequence[Mapping[str, Any]]],
+  budget: str,
+  output: pathlib.Path,
+) -> list[Block]:
+  """Returns the whole report.
+
+  Args:
+    sections: one for each test.
+    histories: lines of metrics.jsonl by model.
+    budget: 'images' or 'minutes'.
+    output: folder of the report; plots are written below it.
+  """
+  figure = output / 'comparison.png'
+  figures.save(showcase.overview(sections), figure)
+  blocks = [Heading('Comparison', 1), Text(state_budget(sections, budget))]
+  for section in sections:
+    blocks += describe_section(section, output / 'figures')
+  plot = output / 'figures' / 'training.png'
+  curves.training(plot, learning_curves(histories))
+  blocks += [Heading('Training'), Figure(plot, 'Validation PSNR by step')]
+  caption = 'Blurred, restored and sharp; details to the right'
+  blocks += [Heading('Pictures'), Figure(figure, caption, figure.name)]
+  return [*blocks, Heading('How to read this'), *map(Text, NOTES)]
+
+
+NOTES = (
+  'Scores are means over the test pictures, on 8-bit RGB. Brackets hold 95 % '
+  'bootstrap intervals over photographs: several blurs of one photograph are '
+  'no independent pictures.',
+  'mse (in squared grey levels), psnr and ssim (7x7 uniform windows) are '
+  "scikit-image's. ssim_gauss is that of Wang et al. 2004; ssim_matlab3d is "
+  'what most deblurring papers print, and higher. lpips_* (Zhang et al. 2018; '
+  'less is closer) are there with the extra `perceptual`. sharpness is the '
+  "mean gradient as a share of the original's.",
+  'Differences are paired, picture by picture; bold ones have an interval that '
+  'excludes zero. Wins count the pictures on which a row is better.',
+  'Methods with the true PSF are told what the models must guess: they are a '
+  'mark to measure by, and no competitors.',
+)
+
+
+def describe_section(section: Section, folder: pathlib.Path) -> Iterator[Block]:
+  """Yields the blocks of one test."""
+  first = section.results[0]
+  photographs = len(set(first.groups()))
+  yield Heading(section.dataset)
+  yield Text(
+    f'{len(first.rows)} test pictures of {photographs} photographs.'
+    + ('' if first.record['aligned'] else ' NOT ALIGNED: scores say little.')
+  )
+  yield score_table(section)
+  yield Heading(f'Difference to {reference(section)[0]}', 3)
+  yield difference_table(section)
+  yield Heading('Cost', 3)
+  yield cost_table(section)
+  if 'blur_kind' in first.rows[0]:
+    yield Heading('PSNR gained, by blur', 3)
+    yield breakdown_table(section)
+  yield Heading('Do the scores agree?', 3)
+  yield Text("Kendall's rank correlation over all pictures and rows.")
+  yield correlation_table(section)
+  yield from disagreement_blocks(section, folder)
+  yield tradeoff_figure(section, folder)
+  yield from sliders(section)
+
+
+def state_budget(sections: Sequence[Section], budget: str) -> str:
+  """Says whether the trained models had the same budget."""
+  key, words = BUDGETS[budget]
+  spent = {
+    result.name: result.record[key]
+    for section in sections
+    for result in section.results
+    if result.trained_alone
+  }
+  low, high = min(spent.values()), max(spent.values())
+  if high <= SAME * low:
+    return f'Budget: the same for all models, {high:,.0f} {words}.'
+  each = ', '.join(f'{name} {value:,.0f}' for name, value in spent.items())
+  return f'Budget: NOT the same for all models; {words}: {each}.'
+
+
+def score_table(section: Section) -> Table:
+  """The blurred input and every contender, under every metric."""
+  metrics = section.metrics
+  first = section.results[0].record
+  rows = [['blurred input', *tables.means(first, metrics, 'input')]]
+  rows += [
+    [result.name, *tables.means(result.record, metrics, 'output')]
+    for result in section.results
+  ]
+  return Table(['model', *metrics], rows)
+
+
+def reference(section: Section) -> tuple[str, dict[str, list[float]]]:
+  """Returns what differences are taken to: the baseline, or the input."""
+  known = [metric for metric in section.metrics if metric in BETTER]
+  for result in section.results:
+    if result.is_baseline:
+      columns = {m: result.column(f'{m}_output') for m in known}
+      return result.name, columns
+  first = section.results[0]
+  return 'the blurred input', {m: first.column(f'{m}_input') for m in known}
+
+
+def difference_table(section: Section) -> Table:
+  """Paired differences to the reference, with how often they are gains."""
+  name, columns = reference(section)
+  rows = []
+  for result in section.results:
+    if result.name == name:
+      continue
+    cells = []
+    for metric, values in columns.items():
+      paired = statistics.paired(
+        result.column(f'{metric}_output'),
+        values,
+        result.groups(),
+        BETTER[metric],
+      )
+      cells.append(difference(metric, paired))
+    rows.append([result.name, *cells])
+  return Table(['model', *columns], rows)
+
+
+def difference(metric: str, paired: Mapping[str, Any]) -> str:
+  """Formats one paired difference."""
+  if paired['mean'] is None:
+    return '-'
+  text = (
+    f'{tables.signed(metric, paired["mean"])} '
+    f'[{tables.between(metric, paired)}], wins {100 * paired["wins"]:.0f} %'
+  )
+  return Bold(text) if paired['clear'] else text
+
+
+def cost_table(section: Section) -> Table:
+  """What each contender takes, to train and to restore."""
+  header = [
+    'model',
+    'M parameters',
+    'GMACs per megapixel',
+    'ms per image',
+    'training minutes',
+    'training images',
+  ]
+  rows = []
+  for result in section.results:
+    record = result.record
+    count = record['parameters']
+    spent = [
+      f'{count / 1e6:.2f}',
+      f'{record["gmacs_per_megapixel"]:.1f}',
+      f'{record["ms_per_image"]:.0f}',
+      f'{record["training_minutes"]:.1f}',
+      f'{record["training_images"]:,}',
+    ]
+    if not count:
+      spent = ['-', '-', spent[2], '-', '-']
+    rows.append([result.name, *spent])
+  return Table(header, rows)
+
+
+def breakdown_table(section: Section) -> Table:
+  """Mean PSNR gain for each kind of blur, weak, medium and strong."""
+  rows, first = [], section.results[0].rows
+  columns = list(by_blur(first))
+  for result in section.results:
+    cells = []
+    for members in by_blur(result.rows).values():
+      gains = [row['psnr_output'] - row['psnr_input'] for row in members]
+      finite = [gain for gain in gains if math.isfinite(gain)]
+      cells.append(f'{np.mean(finite):+.2f}' if finite else '-')
+    rows.append([result.name, *cells])
+  return Table(['model', *columns], rows)
+
+
+def by_blur(
+  rows: Sequence[Mapping[str, Any]],
+) -> dict[str, list[Mapping[str, Any]]]:
+  """Sorts rows by kind of blur, and into thirds by its strength in px."""
+  groups = {}
+  for kind in sorted({row['blur_kind'] for row in rows}):
+    own = [row for row in rows if row['blur_kind'] == kind]
+    own.sort(key=lambda row: row['blur_strength'])
+    for part in np.array_split(np.arange(len(own)), 3):
+      if len(part):
+        members = [own[i] for i in part]
+        low, high = (members[i]['blur_strength'] for i in (0, -1))
+        groups[f'{kind} {low:.1f}-{high:.1f} px'] = members
+  return groups
+
+
+def correlation_table(section: Section) -> Table:
+  """How alike the metrics rank all results on all pictures."""
+  columns = {
+    metric: [
+      sign * value
+      for result in section.results
+      for value in result.column(f'{metric}_output')
+    ]
+    for metric, sign in {**BETTER, 'sharpness': 1}.items()
+    if metric in section.metrics
+  }
+  taus = statistics.rank_correlations(columns)
+  taus |= {(b, a): tau for (a, b), tau in taus.items()}
+  rows = [
+    [a, *('' if a == b else f'{taus[a, b]:.2f}' for b in columns)]
+    for a in columns
+  ]
+  return Table(['', *columns], rows)
+
+
+def disagreement_blocks(
+  section: Section, folder: pathlib.Path
+) -> Iterator[Block]:
+  """Yields the pictures on which PSNR and a score of the eye disagree most."""
+  eye = next(metric for metric in EYES if metric in section.metrics)
+  results = section.results
+  images = [row['image'] for row in results[0].rows]
+  kept = [
+    i
+    for i, image in enumerate(images)
+    if all(r.picture(image, 'restored').is_file() for r in results)
+  ]
+  scores = [
+    BETTER[metric]
+    * np.array([r.column(f'{metric}_output') for r in results]).T[kept]
+    for metric in ('psnr', eye)
+  ]
+  finite = [np.where(np.isfinite(s), s, np.nan) for s in scores]
+  if not kept or len(results) < 2:
+    return
+  found = statistics.disagreements(*finite, SHOWN)
+  if found:
+    yield Text(f'Where PSNR and {eye} disagree most:')
+  for number, (row, liked, other) in enumerate(found):
+    image = images[kept[row]]
+    path = folder / f'{section.dataset}_disagree_{number}.png'
+    pair = [(results[liked], 'psnr'), (results[other], eye)]
+    figures.save(showcase.side_by_side(image, pair), path)
+    caption = (
+      f'{image}: PSNR prefers {results[liked].name}, {eye} prefers '
+      f'{results[other].name}'
+    )
+    yield Figure(path, caption)
+
+
+def tradeoff_figure(section: Section, folder: pathlib.Path) -> Figure:
+  """PSNR against LPIPS, or against sharpness where there is no LPIPS."""
+  detail = next(m for m in ('lpips_alex', 'sharpness') if m in section.metrics)
+  path = folder / f'{section.dataset}_tradeoff.png'
+  points = [
+    tuple(r.record['metrics'][m]['output']['mean'] for m in ('psnr', detail))
+    for r in section.results
+  ]
+  known = [i for i, point in enumerate(points) if None not in point]
+  curves.tradeoff(
+    path,
+    ('PSNR (dB)', detail),
+    [points[i] for i in known],
+    [section.results[i].name for i in known],
+    section.dataset,
+    joined=False,
+  )
+  return Figure(path, f'{section.dataset}: distortion against {detail}')
+
+
+def sliders(section: Section) -> Iterator[Slider]:
+  """Yields blurred against restored, the first picture under each model."""
+  for result in section.results:
+    image = result.first_kept()
+    if image and result.trained_alone:
+      yield Slider(
+        result.picture(image, 'blur'),
+        result.picture(image, 'restored'),
+        f'{section.dataset}, {image}: blurred (left), {result.name} (right)',
+      )
+
+
+def learning_curves(
+  histories: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> dict[str, list[tuple[float, float]]]:
+  """Returns (step, validation PSNR) by model."""
+  return {
+    name: [
+      (line['step'], line['psnr'])
+      for line in lines
+      if line['split'] == 'val' and line.get('psnr') is not None
+    ]
+    for name, lines in histories.items()
+  }

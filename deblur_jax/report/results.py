@@ -1,0 +1,79 @@
+"""What contenders came to on tests: the scores, and where the pictures lie."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+BASELINE = 'encoder_decoder'
+"""The network of the baseline configs."""
+
+
+SIDES = ('blur', 'restored', 'sharp')
+
+
+def picture_path(folder: pathlib.Path, image: str, side: str) -> pathlib.Path:
+  """Returns where an evaluation keeps one side of a picture."""
+  return folder / 'pictures' / f'{image.replace("/", "_")}.{side}.png'
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+  """What one contender came to on one test.
+
+  Attributes:
+    record: as in evaluation.json.
+    rows: as in per_image.csv, sorted by image.
+    folder: of these files and of `pictures/`.
+  """
+
+  record: Mapping[str, Any]
+  rows: Sequence[Mapping[str, Any]]
+  folder: pathlib.Path
+
+  @property
+  def name(self) -> str:
+    """Returns what tables call the contender."""
+    return self.record['config']
+
+  @property
+  def trained_alone(self) -> bool:
+    """Returns whether it is a single model."""
+    return len(self.record['made_of']) == 1 and bool(self.record['sampler'])
+
+  @property
+  def is_baseline(self) -> bool:
+    """Returns whether it is the network that others are measured by."""
+    return self.trained_alone and self.record['model'] == BASELINE
+
+  def column(self, name: str) -> list[float]:
+    """Returns one column of the rows."""
+    return [row[name] for row in self.rows]
+
+  def groups(self) -> list[str]:
+    """Returns the photograph of each row."""
+    return [row['image'].partition('@')[0] for row in self.rows]
+
+  def picture(self, image: str, side: str) -> pathlib.Path:
+    """Returns where a side of a picture is, if it was kept."""
+    return picture_path(self.folder, image, side)
+
+  def first_kept(self) -> str:
+    """Returns the first picture that lies there as a file; '' for none."""
+    for row in self.rows:
+      if self.picture(row['image'], 'restored').is_file():
+        return row['image']
+    return ''
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+  """All results on one test."""
+
+  dataset: str
+  results: Sequence[Result]
+
+  @property
+  def metrics(self) -> list[str]:
+    """Returns the metrics of all results."""
+    return list(self.results[0].record['metrics'])

@@ -1,0 +1,195 @@
+"""The whole experiment on tiny models: rows, statistics, report, restarts."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from deblur_jax import compare, contenders, trained
+from deblur_jax.ops import scores
+from deblur_jax.report import document
+from deblur_jax.types import InputError
+from tests.runs import TINY_FLAGS, command, picture, save
+
+MODELS = {
+  'cnn': ('cnn_gaussian', ()),
+  'baseline': (
+    'baseline_gaussian',
+    ('--config.model.encoder_decoder.channels=(8,)',),
+  ),
+  'gan': (
+    'gan_gaussian',
+    (
+      '--config.discriminator.channels=8',
+      '--config.discriminator.layers=(1,)',
+      '--config.gan.perceptual=matching',
+    ),
+  ),
+}
+
+
+@pytest.fixture(scope='module')
+def photographs(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('photographs')
+  for i in range(30):
+    save(folder / f'{i}.png', picture(40, 44, seed=i))
+  return folder
+
+
+@pytest.fixture(scope='module')
+def workdirs(photographs, tmp_path_factory):
+  made = {}
+  for family, (config, flags) in MODELS.items():
+    made[family] = tmp_path_factory.mktemp(family) / 'run'
+    done = command(
+      'main',
+      f'--config=configs/{config}.py:small',
+      f'--workdir={made[family]}',
+      '--config.data.name=folder',
+      f'--config.data.manual_dir={photographs}',
+      '--config.steps=4',
+      *TINY_FLAGS,
+      *flags,
+      '--config.eval.blurs=2',
+    )
+    assert done.returncode == 0, done.stderr
+  return made
+
+
+def run(workdirs, output, *flags):
+  listed = ','.join(map(str, workdirs.values()))
+  return command(
+    'compare', f'--workdirs={listed}', f'--output={output}', *flags
+  )
+
+
+@pytest.fixture(scope='module')
+def report(workdirs, tmp_path_factory):
+  output = tmp_path_factory.mktemp('report')
+  done = run(workdirs, output, '--cascade=cnn>gan', '--ensemble')
+  assert done.returncode == 0, done.stderr
+  return output
+
+
+def read(path):
+  with path.open(newline='') as file:
+    return list(csv.DictReader(file))
+
+
+def test_every_row_is_there(report):
+  rows = read(report / 'results.csv')
+  names = list(dict.fromkeys(row['config'] for row in rows))
+  own = ['cnn_gaussian:small', 'baseline_gaussian:small', 'gan_gaussian:small']
+  assert names == [
+    'richardson_lucy (true PSF)',
+    'wiener (true PSF)',
+    *own,
+    'cnn_gaussian:small > gan_gaussian:small',
+    *(f'{name} x8' for name in own),
+    f'mean of {", ".join(own)}',
+  ]
+  assert len(rows) == len(names) * len(scores.SCORES) * 2
+  for row in rows:
+    assert float(row['low']) <= float(row['mean']) <= float(row['high'])
+
+
+def test_all_contenders_see_the_same_blur(report):
+  rows = read(report / 'per_image.csv')
+  inputs = {}
+  for row in rows:
+    inputs.setdefault(row['image'], set()).add(row['psnr_input'])
+  assert len(inputs) == 2 * 3
+  assert all(len(values) == 1 for values in inputs.values())
+
+
+def test_both_reports_hold_the_numbers(report):
+  record = json.loads(
+    next(
+      report.glob('evaluations/*/cnn_gaussian*gan*/evaluation.json')
+    ).read_text()
+  )
+  psnr = f'{record["metrics"]["psnr"]["output"]["mean"]:.2f}'
+  for name in ('report.md', 'report.html'):
+    text = (report / name).read_text()
+    assert psnr in text
+    assert 'Difference to baseline_gaussian:small' in text
+  page = (report / 'report.html').read_text()
+  assert page.count('type="range"') == 3
+  assert 'src="data:image/png;base64,' in page
+  assert 'http' not in page.replace('http-equiv', '')
+
+
+def test_again_is_the_same_and_scores_nothing_anew(workdirs, report):
+  def stamps():
+    found = report.rglob('evaluation.json')
+    return {path: path.stat().st_mtime_ns for path in found}
+
+  def texts():
+    names = ('results.csv', 'per_image.csv', 'report.md', 'report.html')
+    return [(report / name).read_text() for name in names]
+
+  before = stamps(), texts()
+  done = run(workdirs, report, '--cascade=cnn>gan', '--ensemble')
+  assert done.returncode == 0, done.stderr
+  assert (stamps(), texts()) == before
+
+
+def test_folders_are_further_tests(workdirs, tmp_path):
+  for i in range(3):
+    image = picture(36, 40, seed=50 + i)
+    save(tmp_path / 'mine' / 'sharp' / f'{i}.png', image)
+    save(tmp_path / 'mine' / 'blur' / f'{i}.png', image // 2)
+  one = {'cnn': workdirs['cnn']}
+  done = run(one, tmp_path / 'out', f'--data={tmp_path / "mine"}')
+  assert done.returncode == 0, done.stderr
+  rows = read(tmp_path / 'out' / 'results.csv')
+  assert {row['dataset'] for row in rows} == {'folder', 'mine'}
+  told = [row for row in rows if row['family'] == 'classical']
+  assert {row['dataset'] for row in told} == {'folder'}
+
+
+def test_cascade_is_one_restore_after_the_other(workdirs):
+  first, second = (trained.load(workdirs[name]) for name in ('cnn', 'gan'))
+  blur = np.float32(picture(20, 24)[None] / 255)
+  ids = np.arange(1, dtype=np.int32)
+  batch = {'blur': blur, 'id': ids}
+  middle, _ = contenders.of_model(first).run(batch)
+  passed = {'blur': np.float32(middle / np.float32(255)), 'id': ids}
+  expected, _ = contenders.of_model(second).run(passed)
+  got, _ = contenders.cascade(first, second).run(batch)
+  np.testing.assert_array_equal(got, expected)
+
+
+def test_self_ensemble_is_the_same_for_a_turned_picture(workdirs):
+  contender = contenders.self_ensemble(trained.load(workdirs['cnn']))
+  blur = np.float32(picture(20, 24)[None] / 255)
+  ids = np.arange(1, dtype=np.int32)
+  straight, _ = contender.run({'blur': blur, 'id': ids})
+  turned, _ = contender.run({'blur': np.rot90(blur, 1, (1, 2)), 'id': ids})
+  difference = np.rot90(turned, -1, (1, 2)).astype(int) - straight
+  assert np.abs(difference).max() <= 1
+
+
+@pytest.mark.parametrize('text', ['cnn', 'cnn>', 'a>b>c'])
+def test_nonsense_cascades_are_refused(text):
+  with pytest.raises(InputError, match='FIRST>SECOND'):
+    compare.parse_cascades(text)
+
+
+def test_cascade_of_a_missing_model_is_named(workdirs, tmp_path):
+  done = run(workdirs, tmp_path / 'out', '--cascade=cnn>diffusion')
+  assert done.returncode == 2
+  assert 'no diffusion among the models' in done.stderr
+  assert not (tmp_path / 'out').exists()
+
+
+def test_page_escapes_and_markdown_marks():
+  blocks = [
+    document.Heading('A <b> & c', 1),
+    document.Table(['x', 'y'], [['one', document.Bold('<2>')]]),
+  ]
+  page = document.page(blocks)
+  assert '<h1>A &lt;b&gt; &amp; c</h1>' in page
+  assert '<b>&lt;2&gt;</b>' in page
+  assert '| **<2>** |' in document.markdown(blocks)
