@@ -67,7 +67,7 @@ NOTES = (
   'mse (in squared grey levels), psnr and ssim (7x7 uniform windows) are '
   "scikit-image's. ssim_gauss is that of Wang et al. 2004; ssim_matlab3d is "
   'what most deblurring papers print, and higher. lpips_* (Zhang et al. 2018; '
-  'less is closer) are there with the extra `perceptual`. sharpness is the '
+  'less is closer) are there with the extra "perceptual". sharpness is the '
   "mean gradient as a share of the original's.",
   'Differences are paired, picture by picture; bold ones have an interval that '
   'excludes zero. Wins count the pictures on which a row is better.',
