@@ -7,7 +7,13 @@ import setuptools
 ROOT = pathlib.Path(__file__).parent
 
 BENCH = ['opencv-python-headless>=4.10', 'torch>=2.6']
-TEST = ['hypothesis>=6.100', 'pytest>=8.0', 'pytest-xdist>=3.5', 'ruff>=0.9']
+TEST = [
+  'hypothesis>=6.100',
+  'playwright>=1.50',
+  'pytest>=8.0',
+  'pytest-xdist>=3.5',
+  'ruff>=0.9',
+]
 
 setuptools.setup(
   name='deblur-jax',

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -109,6 +110,36 @@ def test_both_reports_hold_the_numbers(report):
   assert page.count('type="range"') == len(MODELS)
   assert 'src="data:image/png;base64,' in page
   assert 'src="http' not in page and 'href=' not in page
+
+
+def test_page_in_a_browser(report):
+  """Opened offline: the table holds the scores, the slider uncovers."""
+  browser_path = shutil.which('chromium')
+  if not browser_path:
+    pytest.skip('needs chromium on the path')
+  api = pytest.importorskip('playwright.sync_api')
+  psnr = [
+    f'{float(row["mean"]):.2f}'
+    for row in read(report / 'results.csv')
+    if row['metric'] == 'psnr' and row['side'] == 'output'
+  ]
+  with api.sync_playwright() as playwright:
+    browser = playwright.chromium.launch(
+      executable_path=browser_path, args=['--no-sandbox']
+    )
+    page = browser.new_page(offline=True)
+    page.goto((report / 'report.html').as_uri())
+    table = page.locator('table').first.inner_text()
+    assert all(value in table for value in psnr)
+    slider = page.locator('.slider').first
+    after = slider.locator('.after')
+    for key, share in (('Home', '0%'), ('End', '100%')):
+      slider.locator('input').press(key)
+      clip = after.evaluate('image => getComputedStyle(image).clipPath')
+      assert clip.endswith(f'{share})'), clip
+    widths = 'images => images.map(image => image.naturalWidth)'
+    assert min(page.locator('img').evaluate_all(widths)) > 0
+    browser.close()
 
 
 def test_again_is_the_same_and_scores_nothing_anew(workdirs, report):
