@@ -20,7 +20,7 @@ def richardson_lucy(
   blur: np.ndarray, psf: np.ndarray, noise: float
 ) -> np.ndarray:
   """Richardson 1972, Lucy 1974; stopped before the noise grows."""
-  iterations = int(np.clip(0.2 / max(noise, 1e-3), 10, 50))
+  iterations = int(np.clip(0.15 / max(noise, 1e-3), 10, 30))
 
   def restore(light: np.ndarray) -> np.ndarray:
     return restoration.richardson_lucy(

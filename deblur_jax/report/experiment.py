@@ -252,8 +252,8 @@ def disagreement_blocks(
   section: Section, folder: pathlib.Path
 ) -> Iterator[Block]:
   """Yields the pictures on which PSNR and a score of the eye disagree most."""
-  eye = next(metric for metric in EYES if metric in section.metrics)
   results = section.results
+  eye = next((m for m in EYES if np.isfinite(section.outputs(m)).any()), 'psnr')
   images = [row['image'] for row in results[0].rows]
   kept = [
     i
@@ -261,12 +261,10 @@ def disagreement_blocks(
     if all(r.picture(image, 'restored').is_file() for r in results)
   ]
   scores = [
-    BETTER[metric]
-    * np.array([r.column(f'{metric}_output') for r in results]).T[kept]
-    for metric in ('psnr', eye)
+    BETTER[metric] * section.outputs(metric)[kept] for metric in ('psnr', eye)
   ]
   finite = [np.where(np.isfinite(s), s, np.nan) for s in scores]
-  if not kept or len(results) < 2:
+  if not kept or len(results) < 2 or eye == 'psnr':
     return
   found = statistics.disagreements(*finite, SHOWN)
   if found:

@@ -5,6 +5,8 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 BASELINE = 'encoder_decoder'
 """The network of the baseline configs."""
 
@@ -77,3 +79,10 @@ class Section:
   def metrics(self) -> list[str]:
     """Returns the metrics of all results."""
     return list(self.results[0].record['metrics'])
+
+  def outputs(self, metric: str) -> np.ndarray:
+    """Returns f64[pictures, results] of one metric; NaN where there is none."""
+    name = f'{metric}_output'
+    if metric not in self.metrics:
+      return np.full((len(self.results[0].rows), len(self.results)), np.nan)
+    return np.array([result.column(name) for result in self.results]).T

@@ -92,8 +92,11 @@ def rank_correlations(
     for second in names[i + 1 :]:
       a, b = (np.asarray(columns[name], float) for name in (first, second))
       both = np.isfinite(a) & np.isfinite(b)
-      tau = stats.kendalltau(a[both], b[both]).statistic
-      taus[first, second] = float(tau) if both.sum() > 1 else math.nan
+      taus[first, second] = (
+        float(stats.kendalltau(a[both], b[both]).statistic)
+        if both.sum() > 1
+        else math.nan
+      )
   return taus
 
 
