@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-DEMO_CONFIGS := configs/cnn_photos.py:small
+DEMO_CONFIGS := configs/cnn_photos.py:small,configs/diffusion_photos.py:small,configs/gan_photos.py:small
 
 .PHONY: demo test test-slow lint clean
 
@@ -14,7 +14,7 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-test lint
 	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not slow' tests
 
-test-slow: $(VENV)/installed-test
+test-slow: $(VENV)/installed-slow
 	$(BIN)/python -m pytest -m slow tests
 
 lint: $(VENV)/installed-test
@@ -34,3 +34,7 @@ $(VENV)/installed: setup.py | $(VENV)/bin/python
 $(VENV)/installed-test: setup.py | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $@ $(VENV)/installed
+
+$(VENV)/installed-slow: $(VENV)/installed-test
+	$(BIN)/python -m pip install --quiet --editable '.[bench,perceptual]'
+	touch $@

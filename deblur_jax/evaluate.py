@@ -173,18 +173,9 @@ def judge(
       keep_pictures(scored, output)
   rows.sort(key=lambda row: row['image'])
   record = {
-    'family': contender.family,
-    'model': contender.network,
-    'config': contender.name,
-    'made_of': [list(part) for part in contender.made_of],
+    **describe_contender(contender),
     'dataset': test.dataset,
     'split': test.split,
-    'step': max((step for _, step in contender.made_of), default=0),
-    'sampler': dict(contender.sampler),
-    'parameters': contender.parameters,
-    'gmacs_per_megapixel': round(contender.macs() / 1e9, 3),
-    'training_images': contender.training_images,
-    'training_minutes': round(contender.training_minutes, 2),
     'images': len(rows),
     'ms_per_image': round(1e3 * seconds / len(rows), 3),
     **align.verdict(shifts),
@@ -192,6 +183,22 @@ def judge(
   }
   write(output, record, rows, grid)
   return record
+
+
+def describe_contender(contender: contenders.Contender) -> dict[str, Any]:
+  """Returns what evaluation.json says of the contender itself."""
+  return {
+    'family': contender.family,
+    'model': contender.network,
+    'config': contender.name,
+    'made_of': [list(part) for part in contender.made_of],
+    'step': max((step for _, step in contender.made_of), default=0),
+    'sampler': dict(contender.sampler),
+    'parameters': contender.parameters,
+    'gmacs_per_megapixel': round(contender.macs() / 1e9, 3),
+    'training_images': contender.training_images,
+    'training_minutes': round(contender.training_minutes, 2),
+  }
 
 
 def sweep(

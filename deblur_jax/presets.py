@@ -12,19 +12,19 @@ from deblur_jax.config import base_config
 def photos(small: bool) -> ConfigDict:
   """The embedded photographs, each under 8 fixed blurs in the test.
 
-  Small: Gaussian blur only, about 2 minutes of training.
+  Small: Gaussian blur only, one or two minutes of training.
   """
   config = base_config()
   config.data.name = 'photos'
   config.data.blur.kinds = ('gaussian', 'defocus', 'motion', 'linear')
   config.eval.blurs = 8
   if small:
-    _two_cores(config, steps=500, crop=64)
+    _two_cores(config, steps=200, crop=64)
     config.data.blur.kinds = ('gaussian',)
     config.data.blur.sigma = (1.0, 2.5)
     config.data.blur.noise = (0.002, 0.005)
     config.checkpoint.every_steps = 100
-    config.eval.every_steps = 250
+    config.eval.every_steps = 100
   return config
 
 

@@ -8,7 +8,7 @@ import argparse
 import dataclasses
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -65,26 +65,47 @@ def restore(
       f'--uncertainty: {workdir} draws no samples; use a diffusion model, and '
       'at least 2 samples'
     )
-  draw = jax.jit(trained.make_restore(model.config, model.family))
+  draw = make_draw(model, samples)
   failures = []
   bar = tqdm.tqdm(jobs, 'deblurring', unit=' pictures', dynamic_ncols=True)
   for source, target in bar:
     try:
-      picture = picture_lib.read(source)
-      ids = jnp.array([sources.example_id(source.name)], jnp.int32)
-      blur = jnp.asarray(picture.pixels[None] / np.float32(255))
-      drawn = [
-        np.asarray(draw(model.params, blur, ids, jnp.int32(sample))[0])
-        for sample in range(samples)
-      ]
-      mean = trained.to_uint8(np.mean(drawn, axis=0))
-      picture_lib.write(dataclasses.replace(picture, pixels=mean), target)
-      if uncertainty:
-        write_uncertainty(drawn, target)
+      deblur(source, target, draw, uncertainty)
     except InputError as error:
       failures.append(str(error))
       bar.write(f'failed: {error}', file=sys.stderr)
   return failures
+
+
+Draw = Callable[[np.ndarray, str], list[np.ndarray]]
+"""(blur u8[H,W,3], name) -> samples f32[H,W,3]."""
+
+
+def make_draw(model: trained.Model, samples: int) -> Draw:
+  """Returns what draws so many samples of the sharp picture."""
+  restore_batch = jax.jit(trained.make_restore(model.config, model.family))
+
+  def draw(pixels: np.ndarray, name: str) -> list[np.ndarray]:
+    ids = jnp.array([sources.example_id(name)], jnp.int32)
+    blur = jnp.asarray(pixels[None] / np.float32(255))
+    return [
+      np.asarray(restore_batch(model.params, blur, ids, jnp.int32(sample))[0])
+      for sample in range(samples)
+    ]
+
+  return draw
+
+
+def deblur(
+  source: pathlib.Path, target: pathlib.Path, draw: Draw, uncertainty: bool
+) -> None:
+  """Deblurs one file: the mean of the samples, and how they differ."""
+  picture = picture_lib.read(source)
+  drawn = draw(picture.pixels, source.name)
+  mean = trained.to_uint8(np.mean(drawn, axis=0))
+  picture_lib.write(dataclasses.replace(picture, pixels=mean), target)
+  if uncertainty:
+    write_uncertainty(drawn, target)
 
 
 def write_uncertainty(

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from deblur_jax.families import choose
+from deblur_jax.families import check_positive, choose
 from deblur_jax.models import build
 from deblur_jax.ops import diffusion, losses, metrics
 from deblur_jax.types import (
@@ -68,9 +68,7 @@ def make(config: ConfigDict) -> Family:
   Raises:
     InputError: an unknown name, or a sampler without evaluations.
   """
-  for count in ('nfe', 'samples'):
-    if config.sampler[count] < 1:
-      raise InputError(f'config.sampler.{count} must be 1 or more')
+  check_positive(config, 'sampler.nfe', 'sampler.samples')
   make_process = choose('process.name', config, PROCESSES)
   training, sampling = (make_process(config, whole) for whole in (False, True))
   samples, temperature = config.sampler.samples, config.sampler.temperature
@@ -95,7 +93,12 @@ def make(config: ConfigDict) -> Family:
       sharp = draw(sampling, params['net'], blur, first, keys, noise)
       return total + sharp / samples, None
 
-    return jax.lax.scan(add, jnp.zeros_like(blur), jnp.arange(samples))[0]
+    return jax.lax.scan(
+      add,
+      jnp.zeros_like(blur),
+      jnp.arange(samples),
+      unroll=2 if samples == 1 else 1,
+    )[0]
 
   return Family(
     init=init,
@@ -267,23 +270,24 @@ PROCESSES: Mapping[str, Callable[[ConfigDict, bool], Process]] = {
 }
 
 
-def build_denoiser(config: ConfigDict, looped: bool) -> nn.Module:
+def build_denoiser(config: ConfigDict, whole: bool) -> nn.Module:
   """Builds the network of `config.model`, which must take a time.
 
   Args:
-    config: of the network.
-    looped: whether it is called inside a sampler's loop.
+    config: of the network and the sampler.
+    whole: whether it is to sample whole pictures, then mostly inside a loop.
 
   Raises:
     InputError: it takes none.
   """
   net = build.build(config.model, config.dtype)
+  evaluations = config.sampler.nfe * config.sampler.samples
   if 'time' not in inspect.signature(type(net).__call__).parameters:
     raise InputError(
       f'config.model.name={config.model.name}: takes no time, so it cannot '
       'denoise; use unet'
     )
-  return net.clone(looped=looped)
+  return net.clone(looped=whole and evaluations > 1)
 
 
 def init_denoiser(net: nn.Module, key: Key, *pictures: Array) -> Params:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from deblur_jax.families import choose
+from deblur_jax.families import check_positive, choose
 from deblur_jax.models import build
 from deblur_jax.models.discriminator import Discriminator
 from deblur_jax.ops import adversarial, losses, metrics, perceptual
@@ -23,7 +23,6 @@ from deblur_jax.types import (
   Array,
   Batch,
   Family,
-  InputError,
   Key,
   LossFn,
   Metrics,
@@ -43,9 +42,7 @@ def make(config: ConfigDict) -> Family:
   Raises:
     InputError: an unknown name, or a number that makes no sense.
   """
-  for key in ('critic_steps', 'r1_every'):
-    if config.gan[key] < 1:
-      raise InputError(f'config.gan.{key} must be 1 or more')
+  check_positive(config, 'gan.critic_steps', 'gan.r1_every')
   generator = build.build(config.model, config.dtype)
   whole = build.for_whole_pictures(generator, config.data.crop)
   discriminator = Discriminator(

@@ -86,6 +86,8 @@ def describe_section(section: Section, folder: pathlib.Path) -> Iterator[Block]:
     + ('' if first.record['aligned'] else ' NOT ALIGNED: scores say little.')
   )
   yield score_table(section)
+  if missing := left_out(section):
+    yield Text(f'Left out of the means: {missing}.')
   yield Heading(f'Difference to {reference(section)[0]}', 3)
   yield difference_table(section)
   yield Heading('Cost', 3)
@@ -127,6 +129,17 @@ def score_table(section: Section) -> Table:
     for result in section.results
   ]
   return Table(['model', *metrics], rows)
+
+
+def left_out(section: Section) -> str:
+  """Says which means leave pictures out, and why; '' where none does."""
+  return '; '.join(
+    f'{result.name}, {metric}: {count} {reason}'
+    for result in section.results
+    for metric, sides in result.record['metrics'].items()
+    for reason in ('infinite', 'empty')
+    if (count := sides['output'][reason])
+  )
 
 
 def reference(section: Section) -> tuple[str, dict[str, list[float]]]:
