@@ -3,7 +3,7 @@
 python -m deblur_jax.main --config=configs/cnn_gaussian.py
   one modern GPU (24 GB).
 python -m deblur_jax.main --config=configs/cnn_gaussian.py:small
-  two CPU cores, about 15 minutes; sigma 0.5-3, radius 1-5.
+  two CPU cores, about 40 minutes; sigma 0.5-3, radius 1-5.
 """
 
 from deblur_jax import presets

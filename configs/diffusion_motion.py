@@ -3,7 +3,7 @@
 python -m deblur_jax.main --config=configs/diffusion_motion.py
   one modern GPU (24 GB).
 python -m deblur_jax.main --config=configs/diffusion_motion.py:small
-  two CPU cores, about 15 minutes; paths of 5-21 px.
+  two CPU cores, about an hour; paths of 5-21 px.
 """
 
 from deblur_jax import presets

@@ -3,7 +3,7 @@
 python -m deblur_jax.main --config=configs/gan_celeb.py
   one modern GPU (24 GB).
 python -m deblur_jax.main --config=configs/gan_celeb.py:small
-  two CPU cores, about 15 minutes.
+  two CPU cores, about an hour.
 """
 
 from deblur_jax import presets

@@ -4,7 +4,7 @@ python -m deblur_jax.main --config=configs/gan_photos.py
   all kinds of blur; one modern GPU. Three photographs make a check of the
   whole path, not a model to use.
 python -m deblur_jax.main --config=configs/gan_photos.py:small
-  Gaussian blur of sigma 1-2.5; two CPU cores, about 2 minutes.
+  Gaussian blur of sigma 1-2.5; two CPU cores, one or two minutes.
 """
 
 from deblur_jax import presets
