@@ -166,7 +166,10 @@ def compare_by_judge(
   Wang et al. 2018, 'pix2pixHD', eq. 4, averaged over the layers.
   """
   del folder, pictures
-  distances = [jnp.abs(a - b).mean() for a, b in zip(*features, strict=True)]
+  distances = [
+    jnp.abs(a - b).mean(dtype=jnp.float32)
+    for a, b in zip(*features, strict=True)
+  ]
   return 'matching', jnp.stack(distances).mean()
 
 
