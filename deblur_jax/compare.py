@@ -10,7 +10,7 @@ import csv
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from deblur_jax import cli, contenders, evaluate, files, train, trained
@@ -76,24 +76,44 @@ def compare(wanted: Wanted, output: pathlib.Path) -> str:
     InputError: a config, a workdir or the data cannot be used.
   """
   workdirs = train_all(wanted.configs) + list(wanted.workdirs)
-  models = [trained.load(workdir) for workdir in workdirs]
-  check_cascades(wanted.cascades, models)
-  own_folders = dict(zip(map(id, models), workdirs, strict=True))
+  models = load_all(workdirs)
+  check_cascades(wanted.cascades, models.values())
+  own = {model.name: workdir for workdir, model in models.items()}
   sections = []
-  for test, group in plan(models, wanted.data):
+  for test, group in plan(list(models.values()), wanted.data):
     scored = []
     for contender in list_contenders(test, group, wanted):
       folder = output / EVALUATIONS / test.dataset / slug(contender.name)
-      if len(contender.made_of) == 1 and test.split == 'test':
-        single = [m for m in group if m.name == contender.name]
-        folder = own_folders[id(single[0])] if single else folder
+      if test.split == 'test':
+        folder = own.get(contender.name, folder)
       scored.append(result(contender, test, folder))
     sections.append(results.Section(test.dataset, scored))
   histories = {
     model.name: writer.read_metrics(workdir)
-    for model, workdir in zip(models, workdirs, strict=True)
+    for workdir, model in models.items()
   }
   return write(output, sections, histories, wanted.budget)
+
+
+def load_all(
+  workdirs: Sequence[pathlib.Path],
+) -> dict[pathlib.Path, trained.Model]:
+  """Loads models by workdir.
+
+  Raises:
+    InputError: two have the same name, so that no table could tell them apart.
+  """
+  models = {}
+  for workdir in workdirs:
+    model = trained.load(workdir)
+    for other, known in models.items():
+      if known.name == model.name and other != workdir:
+        raise InputError(
+          f'{other} and {workdir} are both called {model.name}: train one of '
+          'them from a config file of its own'
+        )
+    models[workdir] = model
+  return models
 
 
 def train_all(specs: Sequence[str]) -> list[pathlib.Path]:
@@ -101,10 +121,8 @@ def train_all(specs: Sequence[str]) -> list[pathlib.Path]:
   loaded = [(spec, config_lib.load_file(spec)) for spec in specs]
   workdirs = []
   for number, (spec, config) in enumerate(loaded, 1):
-    name, workdir = (
-      config_lib.short_name(spec),
-      config_lib.default_workdir(spec),
-    )
+    name = config_lib.short_name(spec)
+    workdir = config_lib.default_workdir(spec)
     print(f'[{number}/{len(loaded)}] {name}')
     train.train(config, workdir, name)
     workdirs.append(workdir)
@@ -158,7 +176,7 @@ def list_contenders(
       yield contenders.average(models)
 
 
-def choose(name: str, models: Sequence[trained.Model]) -> list[trained.Model]:
+def choose(name: str, models: Collection[trained.Model]) -> list[trained.Model]:
   """Returns the models of a family, or the one of a name.
 
   The baseline is no CNN in this: it goes by its name.
@@ -172,7 +190,7 @@ def choose(name: str, models: Sequence[trained.Model]) -> list[trained.Model]:
 
 
 def check_cascades(
-  cascades: Sequence[tuple[str, str]], models: Sequence[trained.Model]
+  cascades: Sequence[tuple[str, str]], models: Collection[trained.Model]
 ) -> None:
   """Raises InputError for a cascade of models that are not compared."""
   for pair in cascades:

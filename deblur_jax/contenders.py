@@ -90,7 +90,6 @@ def cascade(first: trained.Model, second: trained.Model) -> Contender:
 def self_ensemble(model: trained.Model) -> Contender:
   """Mean over the eight flips and turns (Timofte et al. 2016)."""
   alone = trained.make_restore(model.config, model.family)
-
   flips = [(rows, columns) for rows in (1, -1) for columns in (1, -1)]
 
   def flipped(params: Params, blur: Array, ids: Array) -> Array:
