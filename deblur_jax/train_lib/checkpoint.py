@@ -10,7 +10,11 @@ from deblur_jax.train_lib.state import State
 from deblur_jax.types import InputError
 
 FOLDER = 'checkpoints'
-METRIC = 'psnr'
+
+
+def validation_psnr(scores: Mapping[str, float]) -> float:
+  """What the best checkpoint has most of."""
+  return scores['psnr']
 
 
 class Checkpoints:
@@ -25,10 +29,15 @@ class Checkpoints:
     self._folder = workdir / FOLDER
     policies = [
       preservation_policy.LatestN(keep),
-      preservation_policy.BestN(get_metric_fn=lambda m: m[METRIC], n=1),
+      preservation_policy.BestN(
+        get_metric_fn=validation_psnr,
+        n=1,
+        keep_checkpoints_without_metrics=False,
+      ),
     ]
     options = ocp.CheckpointManagerOptions(
       preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
+      best_fn=validation_psnr,
       cleanup_tmp_directories=not read_only,
       read_only=read_only,
     )
