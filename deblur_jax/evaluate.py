@@ -6,9 +6,11 @@ python -m deblur_jax.evaluate --workdir=DIR [--step=N|best] [--data=PATH]
 
 import argparse
 import dataclasses
+import functools
 import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent import futures
 from typing import Any
 
 import jax
@@ -44,12 +46,15 @@ class Test:
     dataset: what tables call them.
     split: of the data set; 'all' for a folder.
     config: whose `data.blur` and `eval` say how sharp ones are blurred.
+    inputs: scores of the blurred sides by image, kept from the first contender
+      for all others.
   """
 
   source: sources.Examples
   dataset: str
   split: str
   config: ConfigDict
+  inputs: dict[str, Row] = dataclasses.field(default_factory=dict)
 
   @property
   def repeats(self) -> int:
@@ -77,23 +82,33 @@ def score_all(contender: contenders.Contender, test: Test) -> Iterator[Scored]:
   batches = pipeline.whole_batches(
     test.source, test.config.eval.megapixels, test.repeats, mesh.size
   )
-  for names, raw in batches:
-    batch = degrade(parallel.put_batch(raw, mesh))
-    blur = trained.to_uint8(batch['blur'])
-    restored, seconds = contender.run(batch)
-    drawn = describe_blur(batch)
-    for i, name in enumerate(names):
-      pictures = blur[i], restored[i], raw['sharp'][i]
-      row = {'image': name, **score(*pictures), **{k: v[i] for k, v in drawn}}
-      yield Scored(row, pictures, seconds / len(names))
+  with futures.ThreadPoolExecutor() as pool:
+    for names, raw in batches:
+      batch = degrade(parallel.put_batch(raw, mesh))
+      restored, seconds = contender.run(batch)
+      sides = trained.to_uint8(batch['blur']), restored, raw['sharp']
+      pictures = list(zip(*sides, strict=True))[: len(names)]
+      scored = pool.map(functools.partial(score, test), names, pictures)
+      drawn = describe_blur(batch)
+      for i, row in enumerate(scored):
+        row |= {name: values[i] for name, values in drawn}
+        yield Scored(row, pictures[i], seconds / len(names))
 
 
-def score(blur: np.ndarray, restored: np.ndarray, sharp: np.ndarray) -> Row:
-  """Returns METRIC_input and METRIC_output against sharp; u8[H,W,3] each."""
-  row = {}
-  for name, function in scores.SCORES.items():
-    row[f'{name}_input'] = function(blur, sharp)
-    row[f'{name}_output'] = function(restored, sharp)
+def score(
+  test: Test, name: str, pictures: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> Row:
+  """Returns the scores of blurred and restored against sharp; u8[H,W,3]."""
+  blur, restored, sharp = pictures
+  if name not in test.inputs:
+    test.inputs[name] = {
+      f'{metric}_input': function(blur, sharp)
+      for metric, function in scores.SCORES.items()
+    }
+  row = {'image': name}
+  for metric, function in scores.SCORES.items():
+    row[f'{metric}_input'] = test.inputs[name][f'{metric}_input']
+    row[f'{metric}_output'] = function(restored, sharp)
   return row
 
 
