@@ -75,7 +75,3 @@ class Discriminator(nn.Module):
       verdicts.append(verdict)
       features += seen
     return verdicts, features
-
-
-Model = Discriminator
-"""What config.discriminator builds."""

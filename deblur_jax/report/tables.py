@@ -114,7 +114,7 @@ def printable(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parsed(row: Mapping[str, str]) -> dict[str, Any]:
-  """Reads a CSV row back: numbers where they are, NaN for empty cells."""
+  """Reads a row of per_image.csv back; empty cells become NaN."""
 
   def cell(text: str) -> Any:
     try:
@@ -122,8 +122,10 @@ def parsed(row: Mapping[str, str]) -> dict[str, Any]:
     except ValueError:
       return text
 
-  named = {'image': row['image']} if 'image' in row else {}
-  return {key: cell(text) for key, text in row.items()} | named
+  # A picture may be called 7: names stay text.
+  return {key: cell(text) for key, text in row.items()} | {
+    'image': row['image']
+  }
 
 
 def even(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
