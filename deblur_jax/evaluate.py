@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from typing import Any
 
@@ -61,6 +61,11 @@ class Test:
     """Returns how many synthetic blurs each photograph is under."""
     return 1 if self.source.real else self.config.eval.blurs
 
+  @functools.cached_property
+  def degrade(self) -> Callable[[Batch], Batch]:
+    """Makes the blurred sides; compiled once for all contenders."""
+    return jax.jit(trained.make_degrade(self.config, parallel.make_mesh()))
+
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
@@ -78,13 +83,12 @@ def score_all(contender: contenders.Contender, test: Test) -> Iterator[Scored]:
     Scores of 8-bit pictures: results are clipped and rounded first.
   """
   mesh = parallel.make_mesh()
-  degrade = jax.jit(trained.make_degrade(test.config, mesh))
   batches = pipeline.whole_batches(
     test.source, test.config.eval.megapixels, test.repeats, mesh.size
   )
   with futures.ThreadPoolExecutor() as pool:
     for names, raw in batches:
-      batch = degrade(parallel.put_batch(raw, mesh))
+      batch = test.degrade(parallel.put_batch(raw, mesh))
       restored, seconds = contender.run(batch)
       sides = trained.to_uint8(batch['blur']), restored, raw['sharp']
       pictures = list(zip(*sides, strict=True))[: len(names)]
@@ -175,17 +179,21 @@ def judge(
     unit=' images',
     dynamic_ncols=True,
   )
-  for i, scored in enumerate(progress):
-    rows.append(scored.row)
-    seconds += scored.seconds
-    if test.source.real:
-      blur, _, sharp = scored.pictures
-      shifts[scored.row['image']] = align.shift(blur, sharp)
-    if i in shown:
-      grid.append(scored)
-    room -= scored.pictures[0][..., 0].size
-    if i in shown or room > 0:
-      keep_pictures(scored, output)
+  with futures.ThreadPoolExecutor() as pool:
+    saving = []
+    for i, scored in enumerate(progress):
+      rows.append(scored.row)
+      seconds += scored.seconds
+      if test.source.real:
+        blur, _, sharp = scored.pictures
+        shifts[scored.row['image']] = align.shift(blur, sharp)
+      if i in shown:
+        grid.append(scored)
+      room -= scored.pictures[0][..., 0].size
+      if i in shown or room > 0:
+        saving.append(pool.submit(keep_pictures, scored, output))
+    for saved in saving:
+      saved.result()  # raises what went wrong
   rows.sort(key=lambda row: row['image'])
   record = {
     **describe_contender(contender),

@@ -9,18 +9,22 @@ import subprocess
 import sys
 from unittest import mock
 
+import jax
 import numpy as np
 from PIL import Image
 
 from deblur_jax import cli
-from deblur_jax.config import base_config
+from deblur_jax import config as config_lib
+from deblur_jax.families import make_family
+from deblur_jax.train_lib import parallel, state
+from deblur_jax.train_lib.checkpoint import Checkpoints
 
 ROOT = pathlib.Path(__file__).parents[1]
 
 
 def tiny_config():
   """A config that trains in seconds on the embedded photographs."""
-  config = base_config()
+  config = config_lib.base_config()
   config.steps = 4
   config.data.crop = 16
   config.data.batch_size = 4
@@ -100,6 +104,15 @@ def command(module, *arguments):
     except SystemExit as end:
       status = end.code
   return Done(status, stdout.getvalue(), stderr.getvalue())
+
+
+def saved_state(workdir):
+  """The newest checkpoint, all of it, on the host."""
+  config = config_lib.load(workdir)
+  init = state.make_init(config, make_family(config))
+  like = parallel.abstract(init, parallel.make_mesh())
+  with Checkpoints(workdir, read_only=True) as checkpoints:
+    return jax.device_get(checkpoints.restore(checkpoints.latest(), like))
 
 
 def picture(height=24, width=20, seed=0):

@@ -11,13 +11,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deblur_jax import config as config_lib
 from deblur_jax import trained
-from deblur_jax.families import make_family
 from deblur_jax.ops import scores
-from deblur_jax.train_lib import parallel, state, writer
+from deblur_jax.train_lib import writer
 from deblur_jax.train_lib.checkpoint import Checkpoints
-from tests.runs import TINY_FLAGS, command, picture, process, save
+from tests.runs import (
+  TINY_FLAGS,
+  command,
+  picture,
+  process,
+  save,
+  saved_state,
+)
 
 CONFIG = '--config=configs/cnn_photos.py:small'
 
@@ -189,14 +194,6 @@ def end(module, *arguments):
   stdout, stderr = child.communicate()
   assert child.returncode == 0, stderr
   return stdout, stderr
-
-
-def saved_state(workdir):
-  config = config_lib.load(workdir)
-  init = state.make_init(config, make_family(config))
-  like = parallel.abstract(init, parallel.make_mesh())
-  with Checkpoints(workdir, read_only=True) as checkpoints:
-    return jax.device_get(checkpoints.restore(checkpoints.latest(), like))
 
 
 def scalars(workdir):

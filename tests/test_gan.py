@@ -1,18 +1,20 @@
 """Two networks against each other: who moves when, and by which loss."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deblur_jax import trained
+from deblur_jax import train, trained
 from deblur_jax.families import gan, make_family
 from deblur_jax.models import build
 from deblur_jax.ops import adversarial, perceptual
 from deblur_jax.ops.prepare import make_prepare
 from deblur_jax.train_lib import optim, state, step
 from deblur_jax.types import InputError
-from tests.runs import tiny_config
+from tests.runs import saved_state, tiny_config
 from tests.test_families import raw_pairs
 from tests.test_perceptual import save_weights
 
@@ -67,6 +69,17 @@ def test_both_optimisers_are_their_own():
   assert same(after.params, now.params)
   after, _ = update(config, family, 'generator', now, batch)
   assert not same(after.params, now.params)
+
+
+def test_checkpoint_holds_all_and_resumes_bit_exactly(tmp_path):
+  train.train(make_config(), tmp_path, 'gan')
+  whole = saved_state(tmp_path)
+  assert set(whole.params) == set(whole.opt) == set(NETWORKS)
+  shutil.rmtree(tmp_path / 'checkpoints' / '4')
+  assert saved_state(tmp_path).step == 2
+  train.train(make_config(), tmp_path, 'gan')
+  assert saved_state(tmp_path).step == 4
+  assert same(saved_state(tmp_path), whole)
 
 
 def test_warm_up_is_of_pixels_alone():

@@ -105,6 +105,12 @@ def test_pixel_shuffle_orders_channels_as_torch():
     )
 
 
+def test_resize2x_is_the_librarys_bilinear_resize():
+  x = normal(0, 2, 3, 5, 4)
+  expected = jax.image.resize(x, (2, 6, 10, 4), 'bilinear')
+  np.testing.assert_allclose(layers.resize2x(x), expected, atol=1e-6)
+
+
 def test_subpixel_init_is_nearest_neighbour_upsampling():
   kernel = layers.subpixel_init(jax.random.key(0), (1, 1, 4, 8))
   y = layers.pixel_shuffle(layers.conv1x1(normal(0, 1, 2, 3, 4), kernel))

@@ -8,6 +8,7 @@ import pytest
 from deblur_jax.models import layers
 from deblur_jax.models.encoder_decoder import EncoderDecoder
 from deblur_jax.models.nafnet import NAFBlock, NAFNet
+from deblur_jax.types import InputError
 
 SMALL = {'width': 4, 'encoder': (1, 0), 'middle': 1, 'decoder': (0, 1)}
 
@@ -37,6 +38,23 @@ def test_has_the_parameters_of_the_official_network():
   assert shapes['encoder_3']['conv2']['kernel'] == (28, 3, 3, 1, 512)
   assert shapes['encoder_3']['beta'] == (28, 256)
   assert shapes['up_0'] == {'kernel': (1, 1, 512, 1024)}
+
+
+@pytest.mark.parametrize('upsampling', ['shuffle', 'resize'])
+def test_no_grid_on_flat_colour_after_resizing(upsampling):
+  net = NAFNet(**{**SMALL, 'upsampling': upsampling})
+  flat = np.full((1, 48, 48, 3), (0.2, 0.5, 0.7), np.float32)
+  inside = run(net, randomised(net, flat), flat)[0, 16:-16, 16:-16]
+  change = np.abs(inside - flat[0, 0, 0]).max()
+  grid = np.ptp(inside, (0, 1)).max()
+  assert change > 0.01
+  assert (grid < 1e-4 * change) == (upsampling == 'resize')
+
+
+def test_unknown_upsampling_is_refused():
+  net = NAFNet(**{**SMALL, 'upsampling': 'none'})
+  with pytest.raises(InputError, match='upsampling=none'):
+    jax.eval_shape(net.init, jax.random.key(0), picture(16, 16))
 
 
 def plain_block(p, x):

@@ -18,7 +18,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from deblur_jax.models import layers
-from deblur_jax.types import Array
+from deblur_jax.types import Array, InputError
+
+UPSAMPLINGS = ('shuffle', 'resize')
 
 
 class NAFBlock(nn.Module):
@@ -67,6 +69,8 @@ class NAFNet(nn.Module):
     encoder: blocks of each level on the way down.
     middle: blocks of the lowest level.
     decoder: blocks of each level on the way up.
+    upsampling: 'shuffle' of subpixels, as published, or bilinear 'resize',
+      which cannot leave a grid where the picture is flat.
     pool: side, in pixels of `blur`, of the window that takes the place of the
       global pool (Chu et al. 2022: 1.5 times the training crop); 0 for none.
     dtype: of the computation; parameters, norms and the result are float32.
@@ -76,21 +80,36 @@ class NAFNet(nn.Module):
   encoder: tuple[int, ...] = (1, 1, 1, 28)
   middle: int = 1
   decoder: tuple[int, ...] = (1, 1, 1, 1)
+  upsampling: str = 'shuffle'
   pool: int = 0
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
   def __call__(self, blur: Array) -> Array:
-    """Returns the restored picture f32[B,H,W,3], not clipped."""
+    """Returns the restored picture f32[B,H,W,3], not clipped.
+
+    Raises:
+      InputError: no such upsampling.
+    """
+    if self.upsampling not in UPSAMPLINGS:
+      raise InputError(
+        f'config.model.nafnet.upsampling={self.upsampling}: choose one of '
+        f'{", ".join(UPSAMPLINGS)}'
+      )
     levels = len(self.encoder)
     h, w = blur.shape[1:3]
 
     def conv(name, *shape, **how):
       return layers.Weights(shape, name=name, **how)()
 
-    def up(name, c):
+    def up(name, x):
+      c = x.shape[-1]
+      if self.upsampling == 'resize':
+        kernel = conv(name, 1, 1, c, c // 2, use_bias=False)
+        return layers.resize2x(layers.conv1x1(x, *kernel))
       init = layers.subpixel_init
-      return conv(name, 1, 1, c, 2 * c, use_bias=False, init=init)
+      kernel = conv(name, 1, 1, c, 2 * c, use_bias=False, init=init)
+      return layers.pixel_shuffle(layers.conv1x1(x, *kernel))
 
     x = layers.pad_to_multiple(blur.astype(self.dtype), 2**levels)
     x = layers.conv3x3(x, *conv('intro', 3, 3, 3, self.width))
@@ -102,9 +121,7 @@ class NAFNet(nn.Module):
       x = layers.downsample2x2(x, *conv(f'down_{level}', 2, 2, c, 2 * c))
     x = self._blocks(x, 'middle', self.middle, levels)
     for i, count in enumerate(self.decoder):
-      c = x.shape[-1]
-      x = layers.conv1x1(x, *up(f'up_{i}', c))
-      x = layers.pixel_shuffle(x) + skips.pop()
+      x = up(f'up_{i}', x) + skips.pop()
       x = self._blocks(x, f'decoder_{i}', count, levels - 1 - i)
     # An untrained network returns its input: training starts from there.
     ending = conv('ending', 3, 3, self.width, 3, init=nn.initializers.zeros)

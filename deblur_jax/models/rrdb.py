@@ -80,8 +80,7 @@ class RRDB(nn.Module):
       x = layers.downsample2x2(x, *conv(f'down_{level}', 2, 2, c, c))
     x += layers.conv3x3(self._trunk(x), *conv('trunk_end', 3, 3, c, c))
     for level in reversed(range(self.levels)):
-      up = conv(f'up_{level}', 1, 1, c, 4 * c, init=layers.subpixel_init)
-      x = layers.pixel_shuffle(layers.conv1x1(x, *up)) + skips[level]
+      x = layers.resize2x(x) + skips[level]
       x = layers.conv3x3(x, *conv(f'merge_{level}', 3, 3, c, c))
       x = nn.leaky_relu(x, SLOPE)
     # An untrained network returns its input: training starts from there.
