@@ -206,6 +206,29 @@ def local_mean(x: Array, window: int) -> Array:
   return y.astype(x.dtype)
 
 
+def in_sequence(
+  block: nn.Module, x: Array, count: int, *args, unrolled: bool = False
+) -> Array:
+  """Applies `count` blocks of one kind, compiled once for all of them.
+
+  Args:
+    block: maps x and args to the shape of x; its parameters get a first axis.
+    x: what the first block is given.
+    count: blocks, each with parameters of its own.
+    *args: what all blocks are given as well.
+    unrolled: whether all are compiled, one after the other; one alone always
+      is, to stay in sight of the compiler.
+  """
+  chain = nn.scan(
+    lambda block, x, _: (block(x, *args), None),
+    variable_axes={'params': 0},
+    split_rngs={'params': True},
+    length=count,
+    unroll=count + 1 if unrolled or count == 1 else 1,
+  )
+  return chain(block, x, None)[0]
+
+
 def ordinary_conv(x: Array, kernel: Array) -> Array:
   """Convolution with zero padding, depthwise if the kernel has one input."""
   return jax.lax.conv_general_dilated(

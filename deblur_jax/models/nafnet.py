@@ -129,19 +129,11 @@ class NAFNet(nn.Module):
     return blur + x[:, :h, :w].astype(blur.dtype)
 
   def _blocks(self, x: Array, name: str, count: int, level: int) -> Array:
-    """The blocks of one level in sequence, compiled once for all of them."""
+    """The blocks of one level."""
     if not count:
       return x
-    window = -(-self.pool // 2**level)
-    chain = nn.scan(
-      lambda block, x, _: (block(x), None),
-      variable_axes={'params': 0},
-      split_rngs={'params': True},
-      length=count,
-      # A single block stays out of a loop, in sight of the compiler.
-      unroll=2 if count == 1 else 1,
-    )
-    return chain(NAFBlock(window, name=name), x, None)[0]
+    block = NAFBlock(-(-self.pool // 2**level), name=name)
+    return layers.in_sequence(block, x, count)
 
 
 def _after_affine(

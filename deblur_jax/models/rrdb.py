@@ -78,7 +78,9 @@ class RRDB(nn.Module):
     for level in range(self.levels):
       skips.append(x)
       x = layers.downsample2x2(x, *conv(f'down_{level}', 2, 2, c, c))
-    x += layers.conv3x3(self._trunk(x), *conv('trunk_end', 3, 3, c, c))
+    trunk = ResidualDenseBlock(self.growth, name='trunk')
+    y = layers.in_sequence(trunk, x, self.blocks)
+    x += layers.conv3x3(y, *conv('trunk_end', 3, 3, c, c))
     for level in reversed(range(self.levels)):
       x = layers.resize2x(x) + skips[level]
       x = layers.conv3x3(x, *conv(f'merge_{level}', 3, 3, c, c))
@@ -87,16 +89,6 @@ class RRDB(nn.Module):
     ending = conv('ending', 3, 3, c, 3, init=nn.initializers.zeros)
     x = layers.conv3x3(x, *ending)
     return blur + x[:, :h, :w].astype(blur.dtype)
-
-  def _trunk(self, x: Array) -> Array:
-    """The blocks in sequence, compiled once for all of them."""
-    chain = nn.scan(
-      lambda block, x, _: (block(x), None),
-      variable_axes={'params': 0},
-      split_rngs={'params': True},
-      length=self.blocks,
-    )
-    return chain(ResidualDenseBlock(self.growth, name='trunk'), x, None)[0]
 
 
 Model = RRDB

@@ -136,16 +136,11 @@ class UNet(nn.Module):
   def _level(
     self, y: Array, embedding: Array | None, name: str, level: int
   ) -> Array:
-    """The blocks of one level in sequence, compiled once for all of them."""
-    chain = nn.scan(
-      lambda block, y, _: (block(y, embedding), None),
-      variable_axes={'params': 0},
-      split_rngs={'params': True},
-      length=self.blocks,
-      # On a CPU, convolutions crawl inside a loop.
-      unroll=self.blocks + 1 if layers.is_cpu() else 1,
-    )
-    y = chain(ResidualBlock(self.looped, name=name), y, None)[0]
+    """The blocks of one level."""
+    block = ResidualBlock(self.looped, name=name)
+    # On a CPU, convolutions crawl inside a loop.
+    unrolled = layers.is_cpu()
+    y = layers.in_sequence(block, y, self.blocks, embedding, unrolled=unrolled)
     if level in self.attention:
       y = Attention(name=f'{name}_attention')(y)
     return y
