@@ -115,7 +115,8 @@ def gan(config: ConfigDict, small: bool) -> ConfigDict:
   config.gan.warmup_steps = 10_000
   if small:
     config.gan.perceptual = 'matching'  # VGG16 costs more than all the rest
-    config.gan.warmup_steps = config.steps // 2
+    config.gan.warmup_steps = config.steps // 4
+    config.gan.adversarial_weight = 0.002
     config.discriminator.channels = 16
     config.discriminator.layers = (3,)
     config.ema.decay = 0.99
