@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import numpy as np
@@ -113,6 +114,13 @@ def test_both_reports_hold_the_numbers(report):
   assert page.count('type="range"') == len(MODELS)
   assert 'src="data:image/png;base64,' in page
   assert 'src="http' not in page and 'href=' not in page
+
+
+def test_a_missing_extra_drops_its_columns_and_says_so(report):
+  table, *_ = (report / 'report.md').read_text().partition('### Difference')
+  there = 'lpips_alex' in scores.SCORES
+  assert bool(re.search(r'\| +lpips_alex', table)) == there
+  assert ("pip install 'deblur-jax[perceptual]'" in table) != there
 
 
 def test_page_in_a_browser(report):

@@ -31,6 +31,7 @@ def tradeoff(
   plot.plot(*zip(*points, strict=True), marker='o', linestyle=line)
   for point, label in zip(points, labels, strict=True):
     plot.annotate(label, point, (5, 5), textcoords='offset points')
+  plot.margins(0.3, 0.1)  # room for labels
   plot.set(xlabel=axes[0], ylabel=axes[1], title=title)
   _save(figure, plot, path)
 

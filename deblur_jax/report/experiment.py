@@ -50,6 +50,8 @@ def describe(
   figure = output / 'comparison.png'
   figures.save(showcase.overview(sections), figure)
   blocks = [Heading('Comparison', 1), Text(state_budget(sections, budget))]
+  if not any(EYES[0] in section.metrics for section in sections):
+    blocks.append(Text(NO_LPIPS))
   for section in sections:
     blocks += describe_section(section, output / 'figures')
   plot = output / 'figures' / 'training.png'
@@ -60,15 +62,19 @@ def describe(
   return [*blocks, Heading('How to read this'), *map(Text, NOTES)]
 
 
+NO_LPIPS = (
+  "No lpips columns: pip install 'deblur-jax[perceptual]' and the same command "
+  'again add them.'
+)
 NOTES = (
   'Scores are means over the test pictures, on 8-bit RGB. Brackets hold 95 % '
   'bootstrap intervals over photographs: several blurs of one photograph are '
   'no independent pictures.',
   'mse (in squared grey levels), psnr and ssim (7x7 uniform windows) are '
   "scikit-image's. ssim_gauss is that of Wang et al. 2004; ssim_matlab3d is "
-  'what most deblurring papers print, and higher. lpips_* (Zhang et al. 2018; '
-  'less is closer) are there with the extra "perceptual". sharpness is the '
-  "mean gradient as a share of the original's.",
+  'what most deblurring papers print, and higher. lpips_* are of Zhang et al. '
+  '2018: less is closer. sharpness is the mean gradient as a share of the '
+  "original's.",
   'Differences are paired, picture by picture; bold ones have an interval that '
   'excludes zero. Wins count the pictures on which a row is better.',
   'Methods with the true PSF are told what the models must guess: they are a '
