@@ -116,7 +116,7 @@ def gan(config: ConfigDict, small: bool) -> ConfigDict:
   if small:
     config.gan.perceptual = 'matching'  # VGG16 costs more than all the rest
     config.gan.warmup_steps = config.steps // 4
-    config.gan.adversarial_weight = 0.001
+    config.gan.adversarial_weight = 0.002
     config.discriminator.channels = 16
     config.discriminator.layers = (3,)
     config.ema.decay = 0.99
@@ -125,7 +125,6 @@ def gan(config: ConfigDict, small: bool) -> ConfigDict:
     # weights would jump as well, and never come back.
     config.optim.b2 = 0.9
     config.optim.clip = 0.1
-    config.discriminator_optim.learning_rate = 2e-4
   return config
 
 
