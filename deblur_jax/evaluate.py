@@ -19,6 +19,7 @@ import tqdm
 from ml_collections import ConfigDict
 
 from deblur_jax import cli, contenders, files, trained
+from deblur_jax import config as config_lib
 from deblur_jax.data import align, pipeline, sources
 from deblur_jax.ops import scores
 from deblur_jax.ops.psf import KINDS
@@ -229,7 +230,9 @@ def sweep(
   key: str,
   values: Sequence[Any],
   output: pathlib.Path,
-  **how,
+  wanted: str = '',
+  data: pathlib.Path | None = None,
+  sampler: trained.Sampler = trained.NO_CHANGES,
 ) -> list[dict[str, Any]]:
   """Scores a model once for each value of a key of its sampler.
 
@@ -241,17 +244,17 @@ def sweep(
     key: one of `SAMPLER`.
     values: of that key.
     output: folder of the files.
-    **how: `wanted`, `data` and `sampler` of `evaluate`.
+    wanted, data, sampler: as of `evaluate`.
 
   Returns:
     What the evaluation.json of each value holds.
   """
   records = []
+  test = open_test(config_lib.load(workdir), data)
   for value in values:
-    sampler = {**how.get('sampler', {}), key: value}
+    model = trained.load(workdir, wanted, {**sampler, key: value})
     folder = output / f'{key}_{value}'
-    own = {**how, 'output': folder, 'sampler': sampler}
-    records.append(evaluate(workdir, **own))
+    records.append(judge(contenders.of_model(model), test, folder))
   rows = [
     {key: value, 'ms_per_image': record['ms_per_image'], **flat(record)}
     for value, record in zip(values, records, strict=True)
