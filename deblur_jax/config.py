@@ -24,6 +24,7 @@ def base_config() -> ConfigDict:
   config.steps = 200_000  # training steps
   config.seed = 0
   config.dtype = 'float32'  # compute dtype; parameters stay float32
+  config.accumulate = 1  # parts of a batch that go through one by one
   config.loss = 'charbonnier'  # of pixels: charbonnier, psnr, l1 or mse
   config.data = _data()
   config.model = _model()
@@ -44,6 +45,7 @@ def base_config() -> ConfigDict:
 
   config.checkpoint = ConfigDict()
   config.checkpoint.every_steps = 2_000
+  config.checkpoint.every_minutes = 15.0  # as well; 0 = never
   config.checkpoint.keep = 2  # newest ones kept
 
   config.eval = ConfigDict()

@@ -116,11 +116,10 @@ def gan(config: ConfigDict, small: bool) -> ConfigDict:
   if small:
     config.gan.perceptual = 'matching'  # VGG16 costs more than all the rest
     config.gan.warmup_steps = config.steps // 4
-    config.gan.adversarial_weight = 0.002
+    config.gan.adversarial_weight = 0.0015
     config.discriminator.channels = 16
     config.discriminator.layers = (3,)
-    config.ema.decay = 0.99
-    config.optim.learning_rate = 5e-4
+    config.optim.learning_rate = 1e-3
     # The gradient jumps as the warm-up ends: with a memory of 1000 steps the
     # weights would jump as well, and never come back.
     config.optim.b2 = 0.9

@@ -20,7 +20,14 @@ from deblur_jax.ops import metrics as metrics_lib
 from deblur_jax.ops.prepare import make_prepare
 from deblur_jax.ops.psf import psf_size
 from deblur_jax.report import figures
-from deblur_jax.train_lib import optim, parallel, state, step, writer
+from deblur_jax.train_lib import (
+  optim,
+  parallel,
+  preemption,
+  state,
+  step,
+  writer,
+)
 from deblur_jax.train_lib.checkpoint import Checkpoints, has_checkpoints
 from deblur_jax.types import (
   Array,
@@ -30,6 +37,7 @@ from deblur_jax.types import (
   Metrics,
   NonFiniteError,
   Params,
+  PreemptedError,
 )
 
 SKIPS_IN_A_ROW = 10
@@ -56,9 +64,10 @@ def train(
   Raises:
     InputError: something in the config, the data or the workdir is unusable.
     NonFiniteError: too many steps in a row came to NaN or infinity.
+    PreemptedError: SIGTERM came; the state is saved.
   """
   mesh = parallel.make_mesh()
-  parallel.check_batch_size(config.data.batch_size, mesh)
+  parallel.check_batch_size(config.data.batch_size, mesh, config.accumulate)
   family = make_family(config)
   take_step = make_step(config, family, mesh)
   # All splits: a missing test split must not show after days of training.
@@ -75,7 +84,9 @@ def train(
       checkpoints,
       writer.Writer(workdir, begin) as log,
       progress(name, config, begin) as bar,
+      preemption.Watch() as watch,
     ):
+      saved = clock.minutes()
       for done in range(begin + 1, config.steps + 1):
         batch = next(batches)
         if done == 1:
@@ -92,8 +103,16 @@ def train(
           log.scalars(done, 'val', scores)
           log.picture(done, 'val', picture)
           figures.save(picture, workdir / 'samples' / f'{done:07d}.png')
-        if due(done, config.checkpoint.every_steps, config.steps):
+        stop = watch.asked_to_stop() and done < config.steps
+        late = clock.minutes() - saved >= config.checkpoint.every_minutes > 0
+        every = config.checkpoint.every_steps
+        if stop or late or due(done, every, config.steps):
           checkpoints.save(now, done, scores)
+          saved = clock.minutes()
+        if stop:
+          raise PreemptedError(
+            f'asked to stop: saved step {done}; the same command goes on there'
+          )
 
 
 def due(done: int, every: int, last: int) -> bool:
@@ -174,6 +193,7 @@ def make_step(config: ConfigDict, family: Family, mesh: Mesh) -> step.TrainStep:
     prepare,
     config.seed,
     config.ema.decay,
+    config.accumulate,
   )
   return parallel.compile_step(take_step, mesh)
 

@@ -61,6 +61,12 @@ class InputError(CommandError):
   status = 2
 
 
+class PreemptedError(CommandError):
+  """The machine is taken away; the same command goes on elsewhere."""
+
+  status = 75
+
+
 class NonFiniteError(CommandError):
   """Training came to NaN or infinity and cannot go on."""
 

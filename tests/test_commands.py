@@ -14,7 +14,6 @@ from PIL import Image
 from deblur_jax import trained
 from deblur_jax.ops import scores
 from deblur_jax.train_lib import writer
-from deblur_jax.train_lib.checkpoint import Checkpoints
 from tests.runs import (
   TINY_FLAGS,
   command,
@@ -166,26 +165,44 @@ def test_two_models_of_one_name_are_refused(workdir, tmp_path):
   one_line(done, 2, 'both called cnn_photos:small')
 
 
-def test_resume_after_sigkill_is_bit_exact(tmp_path):
-  """Killed with SIGKILL in mid-training, the run ends as if never killed."""
+def test_stopped_and_killed_training_goes_on_bit_exactly(tmp_path):
+  """SIGTERM, then SIGKILL: the run ends as if neither had come."""
   flags = (CONFIG, *TINY_FLAGS, '--config.steps=60', '--config.ema.decay=0.9')
   whole, cut = tmp_path / 'whole', tmp_path / 'cut'
   end('main', *flags, f'--workdir={whole}')
-  child = process('main', *flags, f'--workdir={cut}')
-  deadline = time.monotonic() + 300
-  while not list(cut.glob('checkpoints/[1-9]*[02468]')):
-    assert time.monotonic() < deadline
-    assert child.poll() is None
-    time.sleep(0.01)
-  child.send_signal(signal.SIGKILL)
-  assert child.wait() == -signal.SIGKILL
-  with Checkpoints(cut, read_only=True) as checkpoints:
-    assert 0 < checkpoints.latest() < 60
+  ended, stderr = signal_after(1, signal.SIGTERM, cut, *flags)
+  assert ended == 75
+  stopped = saved_steps(cut)[-1]
+  assert f'saved step {stopped};' in stderr.splitlines()[-1]
+  ended, _ = signal_after(stopped + 1, signal.SIGKILL, cut, *flags)
+  assert ended == -signal.SIGKILL
+  assert stopped < saved_steps(cut)[-1] < 60
   end('main', *flags, f'--workdir={cut}')
   expected, got = saved_state(whole), saved_state(cut)
   assert expected.step == got.step == 60
   jax.tree.map(np.testing.assert_array_equal, expected, got)
   assert scalars(whole) == scalars(cut)
+
+
+def saved_steps(workdir):
+  found = workdir.glob('checkpoints/*')
+  return sorted(int(path.name) for path in found if path.name.isdecimal())
+
+
+def signal_after(step, number, workdir, *flags):
+  """Sends a signal to a training run once it has saved a step or a later one.
+
+  Returns its exit status and what it wrote to stderr.
+  """
+  child = process('main', *flags, f'--workdir={workdir}')
+  deadline = time.monotonic() + 300
+  while max(saved_steps(workdir), default=0) < step:
+    assert time.monotonic() < deadline
+    assert child.poll() is None
+    time.sleep(0.01)
+  child.send_signal(number)
+  _, stderr = child.communicate()
+  return child.returncode, stderr
 
 
 def end(module, *arguments):

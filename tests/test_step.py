@@ -179,6 +179,43 @@ def test_one_device_equals_four():
   )
 
 
-def test_batch_must_fit_the_devices():
+@pytest.mark.parametrize('accumulate', [2, 4])
+def test_accumulated_parts_equal_one_batch(accumulate):
+  results = []
+  for count in (1, accumulate):
+    family, config = linear_family(), tiny_config()
+    txs = optim.make_txs(config, family)
+    take_step = jax.jit(
+      step.make_train_step(
+        family, txs, make_prepare(RANGES, 8), 0, accumulate=count
+      )
+    )
+    now = state.make_init(config, family)()
+    for seed in range(3):
+      raw = {k: v for k, v in raw_batch(seed=seed).items() if k != 'blur'}
+      now, metrics = take_step(now, raw)
+    results.append((now.params, metrics))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5), *results
+  )
+
+
+def test_parts_keep_each_example_with_its_key():
+  keys = step.example_keys(0, 0, 8)
+  batch = {'id': jax.random.key_data(keys)}
+
+  def differences(batch, keys):
+    same = batch['id'] == jax.random.key_data(keys)
+    return 1 - same.mean()
+
+  assert step.mean_over_parts(differences, 4)(batch, keys) == 0
+  assert step.mean_over_parts(differences, 4)(batch, keys[::-1]) > 0
+
+
+def test_batch_must_fit_devices_and_parts():
   with pytest.raises(InputError, match='batch_size=6'):
     parallel.check_batch_size(6, parallel.make_mesh())
+  with pytest.raises(InputError, match='a multiple of 8'):
+    parallel.check_batch_size(4, parallel.make_mesh(), 2)
+  with pytest.raises(InputError, match='accumulate=0'):
+    parallel.check_batch_size(4, parallel.make_mesh(), 0)

@@ -29,12 +29,15 @@ def over_batch(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec(BATCH_AXIS))
 
 
-def check_batch_size(batch_size: int, mesh: Mesh) -> None:
-  """Raises InputError unless the devices can share the batch evenly."""
-  if batch_size < 1 or batch_size % mesh.size:
+def check_batch_size(batch_size: int, mesh: Mesh, accumulate: int = 1) -> None:
+  """Raises InputError unless all parts and devices get equal shares."""
+  if accumulate < 1:
+    raise InputError(f'config.accumulate={accumulate}: use 1 or more')
+  if batch_size < 1 or batch_size % (mesh.size * accumulate):
     raise InputError(
       f'config.data.batch_size={batch_size} cannot be shared by {mesh.size} '
-      'devices: use a multiple'
+      f'devices with config.accumulate={accumulate}: use a multiple of '
+      f'{mesh.size * accumulate}'
     )
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,8 +41,12 @@ def make_train_step(
   prepare: Prepare,
   seed: int,
   ema_decay: float = 0.0,
+  accumulate: int = 1,
 ) -> TrainStep:
   """Returns step(state, raw batch) -> (state, metrics); pure, uncompiled.
+
+  With `accumulate`, each gradient is the mean over so many parts of the batch,
+  taken one after the other: activations of one part only are in memory.
 
   A non-finite loss or gradient of any network leaves all of them, their
   optimisers and averages as they were; the step is counted as skipped.
@@ -52,7 +57,7 @@ def make_train_step(
     batch = prepare(raw, fold_all(keys, 0))
     new, metrics = state, {}
     for i, name in enumerate(family.schedule):
-      update = make_update(name, family.losses[name], txs[name])
+      update = make_update(name, family.losses[name], txs[name], accumulate)
       new, own = update(new, batch, fold_all(keys, i + 1))
       metrics |= own
     new = average(new, state.step, ema_decay)
@@ -64,16 +69,24 @@ def make_train_step(
 
 
 def make_update(
-  name: str, loss_fn: LossFn, tx: optax.GradientTransformation
+  name: str,
+  loss_fn: LossFn,
+  tx: optax.GradientTransformation,
+  accumulate: int = 1,
 ) -> Callable[[State, Batch, Key], tuple[State, Metrics]]:
   """Returns one optimiser step on params[name]; the others are constants."""
 
   def update(state: State, batch: Batch, keys: Key) -> tuple[State, Metrics]:
-    def own_loss(own):
-      return loss_fn({**state.params, name: own}, batch, keys, state.step)
-
     own = state.params[name]
-    (loss, metrics), grads = jax.value_and_grad(own_loss, has_aux=True)(own)
+
+    def differentiate(batch, keys):
+      def own_loss(own):
+        return loss_fn({**state.params, name: own}, batch, keys, state.step)
+
+      return jax.value_and_grad(own_loss, has_aux=True)(own)
+
+    means = mean_over_parts(differentiate, accumulate)
+    (loss, metrics), grads = means(batch, keys)
     updates, opt = tx.update(grads, state.opt[name], own)
     metrics = {'loss': loss, 'grad_norm': optax.tree.norm(grads), **metrics}
     state = dataclasses.replace(
@@ -84,6 +97,33 @@ def make_update(
     return state, {f'{name}/{key}': value for key, value in metrics.items()}
 
   return update
+
+
+def mean_over_parts(
+  function: Callable[[Batch, Key], Any], count: int
+) -> Callable[[Batch, Key], Any]:
+  """Returns a function's mean over `count` parts of its batch, in a loop.
+
+  Each part holds every count-th example, so that all devices share it.
+  """
+  if count == 1:
+    return function
+
+  def mean(batch: Batch, keys: Key) -> Any:
+    parts = jax.tree.map(
+      lambda rows: rows.reshape(-1, count, *rows.shape[1:]).swapaxes(0, 1),
+      (batch, keys),
+    )
+    # The first turn stays out of the loop: its result gives the shapes.
+    first = function(*jax.tree.map(lambda part: part[0], parts))
+    total, _ = jax.lax.scan(
+      lambda total, part: (jax.tree.map(jnp.add, total, function(*part)), None),
+      first,
+      jax.tree.map(lambda part: part[1:], parts),
+    )
+    return jax.tree.map(lambda value: value / count, total)
+
+  return mean
 
 
 def average(state: State, step: Array, decay: float) -> State:
