@@ -25,6 +25,7 @@ def base_config() -> ConfigDict:
   config.seed = 0
   config.dtype = 'float32'  # compute dtype; parameters stay float32
   config.accumulate = 1  # parts of a batch that go through one by one
+  config.parallel = 'jit'  # pmap: the older way, for one process
   config.loss = 'charbonnier'  # of pixels: charbonnier, psnr, l1 or mse
   config.data = _data()
   config.model = _model()

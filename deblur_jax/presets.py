@@ -19,12 +19,12 @@ def photos(small: bool) -> ConfigDict:
   config.data.blur.kinds = ('gaussian', 'defocus', 'motion', 'linear')
   config.eval.blurs = 8
   if small:
-    _two_cores(config, steps=200, crop=64)
+    _two_cores(config, steps=180, crop=64)
     config.data.blur.kinds = ('gaussian',)
     config.data.blur.sigma = (1.0, 2.5)
     config.data.blur.noise = (0.002, 0.005)
-    config.checkpoint.every_steps = 100
-    config.eval.every_steps = 200
+    config.checkpoint.every_steps = 90
+    config.eval.every_steps = 180
   return config
 
 
@@ -71,6 +71,9 @@ def nafnet(config: ConfigDict, small: bool) -> ConfigDict:
   if small:
     config.model.nafnet.width = 16
     config.model.nafnet.encoder = (1, 1, 1, 4)
+    if config.data.name == 'photos':  # narrow blur: one level less will do
+      config.model.nafnet.encoder = (1, 1, 4)
+      config.model.nafnet.decoder = (1, 1, 1)
   return config
 
 

@@ -181,11 +181,16 @@ def adopt(new: state.State, workdir: pathlib.Path) -> state.State:
 
 
 def make_step(config: ConfigDict, family: Family, mesh: Mesh) -> step.TrainStep:
-  """Returns the compiled train step on raw uint8 batches."""
+  """Returns the compiled train step on raw uint8 batches.
+
+  Raises:
+    InputError: config.parallel is unknown, or does not fit the processes.
+  """
+  mapped = parallel.is_mapped(config.parallel)
   prepare = make_prepare(
     trained.blur_ranges(config),
     config.data.crop,
-    lambda function: parallel.per_shard(function, mesh),
+    lambda function: function if mapped else parallel.per_shard(function, mesh),
   )
   take_step = step.make_train_step(
     family,
@@ -194,8 +199,10 @@ def make_step(config: ConfigDict, family: Family, mesh: Mesh) -> step.TrainStep:
     config.seed,
     config.ema.decay,
     config.accumulate,
+    parallel.BATCH_AXIS if mapped else '',
   )
-  return parallel.compile_step(take_step, mesh)
+  compile_step = parallel.pmap_step if mapped else parallel.compile_step
+  return compile_step(take_step, mesh)
 
 
 def open_batches(

@@ -7,6 +7,7 @@ import optax
 import pytest
 from jax.sharding import Mesh
 
+from deblur_jax import train
 from deblur_jax.ops.prepare import make_prepare
 from deblur_jax.ops.psf import BlurRanges
 from deblur_jax.train_lib import optim, parallel, state, step
@@ -177,6 +178,28 @@ def test_one_device_equals_four():
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5), *results
   )
+
+
+def test_pmap_equals_jit():
+  mesh = parallel.make_mesh()
+  config = tiny_config().unlock()
+  config.data.crop = 8
+  config.data.blur.noise = (0.01, 0.02)  # of each example's own key
+  family = linear_family(('first',))
+  results = []
+  for config.parallel in ('jit', 'pmap'):
+    take_step = train.make_step(config, family, mesh)
+    now = state.make_init(config, family)()
+    for seed in range(3):
+      raw = {k: v for k, v in raw_batch(seed=seed).items() if k != 'blur'}
+      now, metrics = take_step(now, parallel.put_batch(raw, mesh))
+    results.append((now, metrics))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5), *results
+  )
+  config.parallel = 'none'
+  with pytest.raises(InputError, match='parallel=none'):
+    train.make_step(config, family, mesh)
 
 
 @pytest.mark.parametrize('accumulate', [2, 4])

@@ -22,16 +22,19 @@ def tradeoff(
     path: of the picture.
     axes: what is measured to the right and upwards.
     points: (right, up) of each.
-    labels: what each point is called.
+    labels: what each point is called, short if joined.
     title: above the plot.
     joined: by a line, in their order.
   """
   figure, plot = _empty()
-  line = '-' if joined else ''
-  plot.plot(*zip(*points, strict=True), marker='o', linestyle=line)
-  for point, label in zip(points, labels, strict=True):
-    plot.annotate(label, point, (5, 5), textcoords='offset points')
-  plot.margins(0.3, 0.1)  # room for labels
+  if joined:
+    plot.plot(*zip(*points, strict=True), marker='o')
+    for point, label in zip(points, labels, strict=True):
+      plot.annotate(label, point, (5, 5), textcoords='offset points')
+  else:
+    for point, label in zip(points, labels, strict=True):
+      plot.plot(*point, marker='o', linestyle='', label=label)
+    figure.legend(loc='outside lower center', ncols=2)
   plot.set(xlabel=axes[0], ylabel=axes[1], title=title)
   _save(figure, plot, path)
 

@@ -81,6 +81,39 @@ def compile_step(step: TrainStep, mesh: Mesh) -> TrainStep:
   )
 
 
+def is_mapped(name: str) -> bool:
+  """Returns whether config.parallel asks for `pmap_step`.
+
+  Raises:
+    InputError: neither that nor jit, or there are several processes.
+  """
+  if name not in ('jit', 'pmap'):
+    raise InputError(f'config.parallel={name}: choose jit or pmap')
+  if name == 'pmap' and jax.process_count() > 1:
+    raise InputError('config.parallel=pmap is for one process: choose jit')
+  return name == 'pmap'
+
+
+def pmap_step(step: TrainStep, mesh: Mesh) -> TrainStep:
+  """Returns the step, made for BATCH_AXIS, by the older `jax.pmap`.
+
+  The same numbers as `compile_step`, slower: the state is handed out anew each
+  time. For one process.
+  """
+  devices = list(mesh.devices.flat)
+  mapped = jax.pmap(
+    step, BATCH_AXIS, in_axes=(None, 0), out_axes=None, devices=devices
+  )
+
+  def run(state: State, batch: Batch) -> tuple[State, Metrics]:
+    shares = jax.tree.map(
+      lambda rows: rows.reshape(len(devices), -1, *rows.shape[1:]), batch
+    )
+    return mapped(state, shares)
+
+  return run
+
+
 def fetch(metrics: Metrics) -> dict[str, float]:
   """Reads scalars back to the host: waits for the device."""
   return {name: float(value) for name, value in jax.device_get(metrics).items()}

@@ -18,10 +18,12 @@ Prepare = Callable[[Batch, Key], Batch]
 TrainStep = Callable[[State, Batch], tuple[State, Metrics]]
 
 
-def example_keys(seed: int, step: Array, count: int) -> Key:
-  """Returns key[count]: one per slot of the global batch of this step."""
+def example_keys(
+  seed: int, step: Array, count: int, first: Array | int = 0
+) -> Key:
+  """Returns key[count]: one per slot of the global batch, from slot `first`."""
   key = jax.random.fold_in(jax.random.key(seed), step)
-  slots = jnp.arange(count)
+  slots = first + jnp.arange(count)
   return jax.vmap(jax.random.fold_in, (None, 0))(key, slots)
 
 
@@ -42,22 +44,28 @@ def make_train_step(
   seed: int,
   ema_decay: float = 0.0,
   accumulate: int = 1,
+  axis: str = '',
 ) -> TrainStep:
   """Returns step(state, raw batch) -> (state, metrics); pure, uncompiled.
 
   With `accumulate`, each gradient is the mean over so many parts of the batch,
-  taken one after the other: activations of one part only are in memory.
+  taken one after the other: activations of one part only are in memory. With
+  `axis`, a mapped axis of that name (as of `jax.pmap`) splits the batch.
 
   A non-finite loss or gradient of any network leaves all of them, their
   optimisers and averages as they were; the step is counted as skipped.
   """
 
   def step(state: State, raw: Batch) -> tuple[State, Metrics]:
-    keys = example_keys(seed, state.step, raw['id'].shape[0])
+    count = len(raw['id'])
+    first = jax.lax.axis_index(axis) * count if axis else 0
+    keys = example_keys(seed, state.step, count, first)
     batch = prepare(raw, fold_all(keys, 0))
     new, metrics = state, {}
     for i, name in enumerate(family.schedule):
-      update = make_update(name, family.losses[name], txs[name], accumulate)
+      update = make_update(
+        name, family.losses[name], txs[name], accumulate, axis
+      )
       new, own = update(new, batch, fold_all(keys, i + 1))
       metrics |= own
     new = average(new, state.step, ema_decay)
@@ -73,6 +81,7 @@ def make_update(
   loss_fn: LossFn,
   tx: optax.GradientTransformation,
   accumulate: int = 1,
+  axis: str = '',
 ) -> Callable[[State, Batch, Key], tuple[State, Metrics]]:
   """Returns one optimiser step on params[name]; the others are constants."""
 
@@ -85,8 +94,8 @@ def make_update(
 
       return jax.value_and_grad(own_loss, has_aux=True)(own)
 
-    means = mean_over_parts(differentiate, accumulate)
-    (loss, metrics), grads = means(batch, keys)
+    means = mean_over_parts(differentiate, accumulate)(batch, keys)
+    (loss, metrics), grads = jax.lax.pmean(means, axis) if axis else means
     updates, opt = tx.update(grads, state.opt[name], own)
     metrics = {'loss': loss, 'grad_norm': optax.tree.norm(grads), **metrics}
     state = dataclasses.replace(
