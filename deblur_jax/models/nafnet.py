@@ -84,18 +84,17 @@ class NAFNet(nn.Module):
   pool: int = 0
   dtype: jnp.dtype = jnp.float32
 
-  @nn.compact
-  def __call__(self, blur: Array) -> Array:
-    """Returns the restored picture f32[B,H,W,3], not clipped.
-
-    Raises:
-      InputError: no such upsampling.
-    """
+  def __post_init__(self):
     if self.upsampling not in UPSAMPLINGS:
       raise InputError(
         f'config.model.nafnet.upsampling={self.upsampling}: choose one of '
         f'{", ".join(UPSAMPLINGS)}'
       )
+    super().__post_init__()
+
+  @nn.compact
+  def __call__(self, blur: Array) -> Array:
+    """Returns the restored picture f32[B,H,W,3], not clipped."""
     levels = len(self.encoder)
     h, w = blur.shape[1:3]
 
