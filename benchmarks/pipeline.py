@@ -79,8 +79,9 @@ class Stepper:
     self._mesh = parallel.make_mesh()
     family = make_family(config)
     init = state.make_init(config, family)
-    self._state = parallel.compile_init(init, self._mesh)()
-    self._step = train.make_step(config, family, self._mesh)
+    like = parallel.abstract(init, self._mesh)
+    self._state = parallel.compile_init(init, like)()
+    self._step = train.make_step(config, family, like, self._mesh)
 
   def __call__(self, batch: pipeline.NumpyBatch) -> None:
     """Takes one step on a batch of numpy arrays."""

@@ -1,5 +1,6 @@
 """How every command begins and ends: a compilation cache; one clear line."""
 
+import errno
 import pathlib
 import sys
 from collections.abc import Callable
@@ -7,9 +8,12 @@ from collections.abc import Callable
 import jax
 from absl import logging
 
-from deblur_jax.types import CommandError
+from deblur_jax import files
+from deblur_jax.types import CommandError, InputError
 
 INTERRUPTED = 130
+
+UNWRITABLE = errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES
 
 CACHE = pathlib.Path('~/.cache/deblur_jax/compiled')
 CACHE_BYTES = 2 * 1024**3
@@ -29,6 +33,11 @@ def run(command: Callable[[], int | None]) -> None:
   except CommandError as error:
     print(f'error: {error}', file=sys.stderr)
     status = error.status
+  except OSError as error:
+    if error.errno not in UNWRITABLE:
+      raise
+    print(f'error: {files.unwritable(error.filename, error)}', file=sys.stderr)
+    status = InputError.status
   except KeyboardInterrupt:
     print('interrupted', file=sys.stderr)
     status = INTERRUPTED

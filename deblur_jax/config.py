@@ -26,6 +26,10 @@ def base_config() -> ConfigDict:
   config.dtype = 'float32'  # compute dtype; parameters stay float32
   config.accumulate = 1  # parts of a batch that go through one by one
   config.parallel = 'jit'  # pmap: the older way, for one process
+  config.remat = False  # recompute blocks for the gradient: less memory
+  config.mesh = ConfigDict()  # devices along each axis; -1 = the rest
+  config.mesh.data = -1  # each its own examples, and a copy of the state
+  config.mesh.fsdp = 1  # each its own examples, and a share of the state
   config.loss = 'charbonnier'  # of pixels: charbonnier, psnr, l1 or mse
   config.data = _data()
   config.model = _model()

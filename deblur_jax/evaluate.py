@@ -24,7 +24,7 @@ from deblur_jax.data import align, pipeline, sources
 from deblur_jax.ops import scores
 from deblur_jax.ops.psf import KINDS
 from deblur_jax.report import curves, figures, results, statistics, tables
-from deblur_jax.train_lib import parallel
+from deblur_jax.train_lib import parallel, processes
 from deblur_jax.types import Batch, InputError
 
 JSON = 'evaluation.json'
@@ -81,7 +81,8 @@ def score_all(contender: contenders.Contender, test: Test) -> Iterator[Scored]:
   """Restores and scores every picture of a test.
 
   Yields:
-    Scores of 8-bit pictures: results are clipped and rounded first.
+    Scores of 8-bit pictures: results are clipped and rounded first. All
+    processes restore, the first one alone scores.
   """
   mesh = parallel.make_mesh()
   batches = pipeline.whole_batches(
@@ -89,8 +90,11 @@ def score_all(contender: contenders.Contender, test: Test) -> Iterator[Scored]:
   )
   with futures.ThreadPoolExecutor() as pool:
     for names, raw in batches:
-      batch = test.degrade(parallel.put_batch(raw, mesh))
+      batch = test.degrade(parallel.put_whole_batch(raw, mesh))
       restored, seconds = contender.run(batch)
+      batch = processes.to_host(batch)
+      if not processes.is_first():
+        continue
       sides = trained.to_uint8(batch['blur']), restored, raw['sharp']
       pictures = list(zip(*sides, strict=True))[: len(names)]
       scored = pool.map(functools.partial(score, test), names, pictures)
@@ -117,13 +121,13 @@ def score(
   return row
 
 
-def describe_blur(batch: Batch) -> list[tuple[str, Sequence]]:
+def describe_blur(batch: pipeline.NumpyBatch) -> list[tuple[str, Sequence]]:
   """Returns columns that tell the synthetic blur; none for real pairs."""
   if 'kind' not in batch:
     return []
-  kinds = [KINDS[int(kind)] for kind in np.asarray(batch['kind'])]
+  kinds = [KINDS[int(kind)] for kind in batch['kind']]
   numbers = {
-    name: np.asarray(batch[name]).round(4).tolist()
+    name: batch[name].round(4).tolist()
     for name in ('strength', 'noise', 'jpeg')
   }
   return [
@@ -151,7 +155,7 @@ def evaluate(
     sampler: what to change in `config.sampler`.
 
   Returns:
-    What evaluation.json holds.
+    As `judge`.
 
   Raises:
     InputError: the workdir, the checkpoint or the data cannot be used.
@@ -169,7 +173,11 @@ def evaluate(
 def judge(
   contender: contenders.Contender, test: Test, output: pathlib.Path
 ) -> dict[str, Any]:
-  """Scores a contender and writes evaluation.json, the CSV and the grid."""
+  """Scores a contender and writes evaluation.json, the CSV and the grid.
+
+  Returns:
+    What evaluation.json holds; {} in all processes but the first.
+  """
   total = len(test.source) * test.repeats
   shown = set(np.linspace(0, total - 1, GRID_ROWS).astype(int))
   rows, grid, shifts, seconds, room = [], [], {}, 0.0, KEPT_PIXELS
@@ -179,6 +187,7 @@ def judge(
     total=total,
     unit=' images',
     dynamic_ncols=True,
+    disable=not processes.is_first(),
   )
   with futures.ThreadPoolExecutor() as pool:
     saving = []
@@ -195,6 +204,8 @@ def judge(
         saving.append(pool.submit(keep_pictures, scored, output))
     for saved in saving:
       saved.result()  # raises what went wrong
+  if not processes.is_first():
+    return {}
   rows.sort(key=lambda row: row['image'])
   record = {
     **describe_contender(contender),

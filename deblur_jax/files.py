@@ -24,10 +24,17 @@ def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
     yield temporary
     temporary.replace(path)
   except OSError as error:
-    raise InputError(f'{path}: cannot be written ({error.strerror})') from error
+    raise unwritable(path, error) from error
   finally:
     with contextlib.suppress(OSError):
       temporary.unlink(missing_ok=True)
+
+
+def unwritable(path: object, error: Exception) -> InputError:
+  """Returns what to raise where a file could not be written."""
+  reason = getattr(error, 'strerror', None) or str(error)
+  line = (reason.strip() or type(error).__name__).splitlines()[0]
+  return InputError(f'{path or "a file"}: cannot be written ({line})')
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

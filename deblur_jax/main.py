@@ -1,7 +1,8 @@
 """Trains one model and scores it on its test split.
 
 python -m deblur_jax.main --config=configs/cnn_photos.py[:small]
-  [--workdir=DIR] [--init_from=DIR] [--config.key=value]
+  [--workdir=DIR] [--init_from=DIR] [--config.key=value] [--distributed]
+  [--dry_run [--devices=N]]
 """
 
 import pathlib
@@ -10,15 +11,19 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from deblur_jax import cli, evaluate, train
+from deblur_jax import cli, dry_run, evaluate, train
 from deblur_jax import config as config_lib
 from deblur_jax.report import tables
+from deblur_jax.train_lib import processes
 from deblur_jax.types import InputError
 
 HELP = {
   'config': 'a file, or FILE:small for two CPU cores; --config.key=value',
   'workdir': 'where the run is kept; default: runs/FILE[_small]',
   'init_from': 'a workdir whose weights a new run starts from',
+  'distributed': 'this is one of several processes; see launch/',
+  'dry_run': 'compile the step and say what it needs; train nothing',
+  'devices': 'of a dry run: how many; 0 for those of this machine',
 }
 
 
@@ -34,6 +39,9 @@ def parse(argv: list[str]) -> flags.FlagValues:
   )
   for name in ('workdir', 'init_from'):
     flags.DEFINE_string(name, '', HELP[name], flag_values=values)
+  for name in ('distributed', 'dry_run'):
+    flags.DEFINE_bool(name, False, HELP[name], flag_values=values)
+  flags.DEFINE_integer('devices', 0, HELP['devices'], flag_values=values)
   flags.DEFINE_bool('help', False, 'show this', flag_values=values)
   try:
     values(argv)
@@ -59,8 +67,16 @@ def main() -> None:
   spec = config_flags.get_config_filename(values['config'])
   workdir = pathlib.Path(values.workdir or config_lib.default_workdir(spec))
   name = config_lib.short_name(spec)
+  if values.dry_run:
+    dry_run.use_virtual_devices(values.devices)
+    print(dry_run.describe(name, dry_run.estimate(values.config)))
+    return
+  processes.join(values.distributed)
   train.train(values.config, workdir, name, values.init_from)
-  print(tables.evaluation(evaluate.evaluate(workdir)))
+  record = evaluate.evaluate(workdir)
+  if processes.is_first():
+    print(tables.evaluation(record))
+  processes.wait_for_all()  # the first one scores last
 
 
 if __name__ == '__main__':

@@ -1,6 +1,8 @@
 """The one training loop: build, restore, step, log, validate, save."""
 
+import contextlib
 import dataclasses
+import functools
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +26,7 @@ from deblur_jax.train_lib import (
   optim,
   parallel,
   preemption,
+  processes,
   state,
   step,
   writer,
@@ -66,53 +69,67 @@ def train(
     NonFiniteError: too many steps in a row came to NaN or infinity.
     PreemptedError: SIGTERM came; the state is saved.
   """
-  mesh = parallel.make_mesh()
+  mesh = parallel.make_mesh(config.mesh)
   parallel.check_batch_size(config.data.batch_size, mesh, config.accumulate)
   family = make_family(config)
-  take_step = make_step(config, family, mesh)
-  # All splits: a missing test split must not show after days of training.
-  data = {s: sources.open_split(config.data, s) for s in sources.SPLITS}
+  init = state.make_init(config, family)
+  like = parallel.abstract(init, mesh)
+  take_step = make_step(config, family, like, mesh)
+  data = processes.first_alone(lambda: open_splits(config), 'data')
   validate = make_validate(config, family, mesh, data['val'])
-  with writer.lock(workdir):
-    claim(config, workdir, name)
+  with processes.first_alone(lambda: claim(config, workdir, name), 'workdir'):
     checkpoints = Checkpoints(workdir, config.checkpoint.keep)
-    now = start(config, family, mesh, checkpoints, init_from)
+    now = start(init, like, checkpoints, init_from)
     begin = int(now.step)
     batches = open_batches(config, data['train'], begin)
     clock = Clock(workdir, begin)
     with (
       checkpoints,
-      writer.Writer(workdir, begin) as log,
+      open_writer(workdir, begin) as log,
       progress(name, config, begin) as bar,
       preemption.Watch() as watch,
     ):
-      saved = clock.minutes()
+      saved = minutes = processes.agree(clock.minutes())
       for done in range(begin + 1, config.steps + 1):
         batch = next(batches)
-        if done == 1:
+        if done == 1 and processes.is_first():
           save_first_batch(config, batch, workdir)
         now, metrics = take_step(now, parallel.put_batch(batch, mesh))
         scores = None
         if due(done, config.log.every_steps, config.steps):
           values = parallel.fetch(metrics)
-          check_skips(values, done)
-          log.scalars(done, 'train', {**values, 'minutes': clock.minutes()})
+          check_skips(values, done, batch['id'])
+          minutes = processes.agree(clock.minutes())
+          log.scalars(done, 'train', {**values, 'minutes': minutes})
           show(bar, config, done, values)
         if due(done, config.eval.every_steps, config.steps):
           scores, picture = validate(state.weights(now))
           log.scalars(done, 'val', scores)
           log.picture(done, 'val', picture)
-          figures.save(picture, workdir / 'samples' / f'{done:07d}.png')
-        stop = watch.asked_to_stop() and done < config.steps
-        late = clock.minutes() - saved >= config.checkpoint.every_minutes > 0
+          if processes.is_first():
+            figures.save(picture, workdir / 'samples' / f'{done:07d}.png')
+        stop = watch.asked_to_stop(done) and done < config.steps
+        late = minutes - saved >= config.checkpoint.every_minutes > 0
         every = config.checkpoint.every_steps
         if stop or late or due(done, every, config.steps):
           checkpoints.save(now, done, scores)
-          saved = clock.minutes()
+          saved = minutes
         if stop:
           raise PreemptedError(
             f'asked to stop: saved step {done}; the same command goes on there'
           )
+
+
+def open_splits(config: ConfigDict) -> dict[str, sources.Examples]:
+  """Returns all splits: a missing one must not show after days of training."""
+  return {s: sources.open_split(config.data, s) for s in sources.SPLITS}
+
+
+def open_writer(workdir: pathlib.Path, done: int):
+  """Returns the writer of the run; the first process alone has one."""
+  if processes.is_first():
+    return writer.Writer(workdir, done)
+  return writer.NoWriter()
 
 
 def due(done: int, every: int, last: int) -> bool:
@@ -120,41 +137,57 @@ def due(done: int, every: int, last: int) -> bool:
   return done == last or bool(every and done % every == 0)
 
 
-def claim(config: ConfigDict, workdir: pathlib.Path, name: str) -> None:
+def claim(
+  config: ConfigDict, workdir: pathlib.Path, name: str
+) -> contextlib.AbstractContextManager:
   """Makes the workdir this config's, or checks that it is.
 
+  Returns:
+    The lock on it; the first process's holds for all.
+
   Raises:
-    InputError: it holds checkpoints of another config; only `steps` may grow.
+    InputError: another run uses it, or it holds checkpoints of another config.
   """
+  if not processes.is_first():
+    return contextlib.nullcontext()
+  held = writer.lock(workdir)
   if has_checkpoints(workdir):
-    old = config_lib.load(workdir)
-    grown = config.steps >= old.steps
-    changed = [
-      line
-      for line in config_lib.differences(old, config)
-      if not (grown and line.startswith('steps:'))
-    ]
+    changed = changes(config_lib.load(workdir), config)
     if changed:
       raise InputError(
         f'{workdir} was made with another config ({"; ".join(changed)}): '
         'choose another --workdir, or delete this one'
       )
   config_lib.save(config, workdir, name)
+  return held
+
+
+def changes(old: ConfigDict, new: ConfigDict) -> list[str]:
+  """Returns the differences that make it another experiment.
+
+  A run may grow longer, and go on with other devices or less memory.
+  """
+  free = ('mesh.', *(f'{key}:' for key in ('parallel', 'accumulate', 'remat')))
+  if new.steps >= old.steps:
+    free = (*free, 'steps:')
+  return [
+    line
+    for line in config_lib.differences(old, new)
+    if not line.startswith(free)
+  ]
 
 
 def start(
-  config: ConfigDict,
-  family: Family,
-  mesh: Mesh,
+  init: Callable[[], state.State],
+  like: state.State,
   checkpoints: Checkpoints,
   init_from: str,
 ) -> state.State:
-  """Returns the newest saved state, or a new one, on the mesh."""
-  init = state.make_init(config, family)
+  """Returns the newest saved state, or a new one, where `like` has it."""
   latest = checkpoints.latest()
   if latest is not None:
-    return checkpoints.restore(latest, parallel.abstract(init, mesh))
-  new = parallel.compile_init(init, mesh)()
+    return checkpoints.restore(latest, like)
+  new = parallel.compile_init(init, like)()
   return adopt(new, pathlib.Path(init_from)) if init_from else new
 
 
@@ -173,36 +206,50 @@ def adopt(new: state.State, workdir: pathlib.Path) -> state.State:
     raise InputError(
       f'--init_from={workdir}: its networks are not those of this config'
     )
-  params = jax.tree.map(
-    lambda old, own: jax.device_put(old, own.sharding), given, new.params
-  )
+  params = parallel.place(given, parallel.shardings(new.params))
   ema = {name: jax.tree.map(jnp.copy, params[name]) for name in new.ema}
   return dataclasses.replace(new, params=params, ema=ema)
 
 
-def make_step(config: ConfigDict, family: Family, mesh: Mesh) -> step.TrainStep:
+def make_step(
+  config: ConfigDict, family: Family, like: state.State, mesh: Mesh
+) -> step.TrainStep:
   """Returns the compiled train step on raw uint8 batches.
 
+  Args:
+    config: all settings.
+    family: made of the config.
+    like: the abstract state on the mesh.
+    mesh: of devices.
+
   Raises:
-    InputError: config.parallel is unknown, or does not fit the processes.
+    InputError: config.parallel is unknown, or does not fit the mesh.
   """
-  mapped = parallel.is_mapped(config.parallel)
+  take_step = make_uncompiled_step(config, family, mesh)
+  if parallel.is_mapped(config.parallel, mesh):
+    return parallel.pmap_step(take_step, mesh)
+  return parallel.compile_step(take_step, like, mesh)
+
+
+def make_uncompiled_step(
+  config: ConfigDict, family: Family, mesh: Mesh
+) -> step.TrainStep:
+  """Returns the train step as `make_step` compiles it."""
+  mapped = parallel.is_mapped(config.parallel, mesh)
   prepare = make_prepare(
     trained.blur_ranges(config),
     config.data.crop,
     lambda function: function if mapped else parallel.per_shard(function, mesh),
   )
-  take_step = step.make_train_step(
+  return step.make_train_step(
     family,
     optim.make_txs(config, family),
     prepare,
     config.seed,
     config.ema.decay,
     config.accumulate,
-    parallel.BATCH_AXIS if mapped else '',
+    step.Spread(parallel.DATA) if mapped else parallel.spread(mesh),
   )
-  compile_step = parallel.pmap_step if mapped else parallel.compile_step
-  return compile_step(take_step, mesh)
 
 
 def open_batches(
@@ -210,11 +257,14 @@ def open_batches(
 ) -> Iterator[pipeline.NumpyBatch]:
   """Returns this process's training batches after `done` steps."""
   shard = pipeline.Shard(jax.process_index(), jax.process_count())
-  ranges = trained.blur_ranges(config)
-  margin = 0 if source.real else psf_size(ranges) // 2
   return pipeline.train_batches(
-    source, config.data, config.seed, done, shard, margin
+    source, config.data, config.seed, done, shard, margin(config, source.real)
   )
+
+
+def margin(config: ConfigDict, real: bool) -> int:
+  """Returns the pixels around a crop that blurring is given to draw from."""
+  return 0 if real else psf_size(trained.blur_ranges(config)) // 2
 
 
 def make_validate(
@@ -224,25 +274,26 @@ def make_validate(
   raw = pipeline.centre_batch(
     source, config.data.crop, config.eval.images, mesh.size
   )
-  raw = parallel.put_batch(raw, mesh)
+  raw = parallel.put_whole_batch(raw, mesh)
   degrade = trained.make_degrade(config, mesh)
   restore = trained.make_restore(config, family)
 
-  @jax.jit
-  def compute(params: Params, raw: Batch) -> tuple[Batch, Array, Metrics]:
+  @functools.partial(jax.jit, out_shardings=parallel.whole(mesh))
+  def compute(params: Params, raw: Batch) -> tuple[list[Array], Metrics]:
     batch = degrade(raw)
+    params = parallel.gathered(mesh)(params)
     restored = restore(params, batch['blur'], batch['id'])
     levels = metrics_lib.to_uint8_levels(restored)
     scores = {
       name: jnp.mean(metric(levels, batch['sharp']), where=batch['mask'])
       for name, metric in metrics_lib.METRICS.items()
     }
-    return batch, restored, scores
+    shown = [batch['blur'], restored, batch['sharp']]
+    return [side[:SAMPLES] for side in shown], scores
 
   def validate(params: Params) -> tuple[dict[str, float], np.ndarray]:
-    batch, restored, scores = compute(params, raw)
-    shown = [batch['blur'], restored, batch['sharp']]
-    rows = zip(*(np.asarray(side[:SAMPLES]) for side in shown), strict=True)
+    shown, scores = compute(params, raw)
+    rows = zip(*map(np.asarray, shown), strict=True)
     return parallel.fetch(scores), figures.grid(list(rows))
 
   return validate
@@ -261,12 +312,15 @@ def save_first_batch(
   figures.save(picture, workdir / 'samples' / 'first_batch.png')
 
 
-def check_skips(values: Mapping[str, float], done: int) -> None:
+def check_skips(
+  values: Mapping[str, float], done: int, ids: np.ndarray
+) -> None:
   """Raises NonFiniteError after too many skipped steps in a row."""
   if values['skipped_in_a_row'] >= SKIPS_IN_A_ROW:
     raise NonFiniteError(
       f'step {done}: {values["skipped_in_a_row"]:.0f} steps in a row came to '
-      'NaN or infinity and were skipped; try a smaller '
+      'NaN or infinity and were skipped; the last one saw the examples with '
+      f'ids {", ".join(map(str, ids))}; try a smaller '
       'config.optim.learning_rate or config.optim.clip'
     )
 
@@ -291,7 +345,7 @@ def progress(name: str, config: ConfigDict, done: int) -> tqdm.tqdm:
     initial=done * batch_size,
     total=config.steps * batch_size,
     unit=' images',
-    disable=jax.process_index() > 0,
+    disable=not processes.is_first(),
     dynamic_ncols=True,
   )
 

@@ -15,7 +15,7 @@ from deblur_jax import config as config_lib
 from deblur_jax.families import make_family
 from deblur_jax.ops.prepare import make_prepare
 from deblur_jax.ops.psf import BlurRanges
-from deblur_jax.train_lib import parallel, state, step, writer
+from deblur_jax.train_lib import parallel, processes, state, step, writer
 from deblur_jax.train_lib.checkpoint import Checkpoints
 from deblur_jax.types import Array, Batch, Family, InputError, Params
 
@@ -72,12 +72,12 @@ def load(
   like = parallel.abstract(state.make_init(config, family), mesh)
   with Checkpoints(workdir, read_only=True) as checkpoints:
     number = checkpoints.find(wanted)
-    restored = checkpoints.restore(number, like)
+    params = checkpoints.restore_weights(number, like)
   return Model(
     name=config_lib.load_name(workdir),
     config=config,
     family=family,
-    params=state.weights(restored),
+    params=params,
     step=number,
     minutes=writer.minutes(workdir, number),
   )
@@ -130,7 +130,7 @@ def make_restore(config: ConfigDict, family: Family) -> Callable[..., Array]:
 
 def to_uint8(images: Array) -> np.ndarray:
   """Rounds f32 in [0,1] to u8, as a picture file would hold it."""
-  levels = np.asarray(images, np.float32) * 255
+  levels = np.float32(processes.to_host(images)) * 255
   return np.clip(np.round(levels), 0, 255).astype(np.uint8)
 
 

@@ -4,20 +4,23 @@ import contextlib
 import dataclasses
 import importlib
 import io
+import os
 import pathlib
 import subprocess
 import sys
 from unittest import mock
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
 from deblur_jax import cli
 from deblur_jax import config as config_lib
 from deblur_jax.families import make_family
-from deblur_jax.train_lib import parallel, state
+from deblur_jax.train_lib import parallel, state, writer
 from deblur_jax.train_lib.checkpoint import Checkpoints
+from deblur_jax.types import Family
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -52,6 +55,40 @@ def tiny_config():
   return config.lock()
 
 
+def linear_family(ema=()):
+  """Two networks of one number each; each loss pulls only its own."""
+
+  def init(key, batch):
+    del key, batch
+    return {name: {'w': jnp.float32(0.5)} for name in ('first', 'second')}
+
+  def make_loss(name, other):
+    def loss(params, batch, key, at):
+      del key, at
+      own, constant = params[name]['w'], params[other]['w']
+      value = jnp.mean((own * batch['blur'] - constant - batch['sharp']) ** 2)
+      return value, {'w': own}
+
+    return loss
+
+  losses = {
+    'first': make_loss('first', 'second'),
+    'second': make_loss('second', 'first'),
+  }
+  return Family(init, losses, ('first', 'second'), lambda *a: a[1], ema)
+
+
+def raw_batch(rows=8, side=8, seed=0):
+  rng = np.random.default_rng(seed)
+  shape = (rows, side, side, 3)
+  return {
+    'blur': rng.integers(0, 255, shape, np.uint8),
+    'sharp': rng.integers(0, 255, shape, np.uint8),
+    'id': np.arange(rows, dtype=np.int32),
+    'mask': np.ones(rows, bool),
+  }
+
+
 TINY_FLAGS = (
   '--config.data.crop=16',
   '--config.data.batch_size=4',
@@ -68,14 +105,33 @@ TINY_FLAGS = (
 )
 
 
-def process(module, *arguments):
+CONFIG_FILE = """
+import sys
+sys.path.insert(0, {root!r})
+from tests.runs import tiny_config
+def get_config():
+  config = tiny_config().unlock()
+  config.update_from_flattened_dict({changes!r})
+  return config
+"""
+
+
+def tiny_file(path, **changes):
+  """Writes a config file: `tiny_config`, changed where asked; a__b is a.b."""
+  flat = {key.replace('__', '.'): value for key, value in changes.items()}
+  path.write_text(CONFIG_FILE.format(root=str(ROOT), changes=flat))
+  return path
+
+
+def process(module, *arguments, cwd=ROOT, **environment):
   """Starts python -m deblur_jax.MODULE as a user would; returns the Popen."""
   return subprocess.Popen(
     [sys.executable, '-m', f'deblur_jax.{module}', *map(str, arguments)],
-    cwd=ROOT,
+    cwd=cwd,
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
+    env={**os.environ, 'PYTHONPATH': str(ROOT), **environment},
   )
 
 
@@ -104,6 +160,18 @@ def command(module, *arguments):
     except SystemExit as end:
       status = end.code
   return Done(status, stdout.getvalue(), stderr.getvalue())
+
+
+def saved_steps(workdir):
+  """The steps of all whole checkpoints."""
+  found = workdir.glob('checkpoints/*')
+  return sorted(int(path.name) for path in found if path.name.isdecimal())
+
+
+def scalars(workdir):
+  """What was logged, line by line, without what a clock says."""
+  lines = writer.read_metrics(workdir)
+  return [{k: v for k, v in m.items() if k != 'minutes'} for m in lines]
 
 
 def saved_state(workdir):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import signal
 import time
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deblur_jax import config as config_lib
 from deblur_jax import trained
+from deblur_jax.data import pipeline, sources
 from deblur_jax.ops import scores
 from deblur_jax.train_lib import writer
 from tests.runs import (
@@ -21,6 +24,8 @@ from tests.runs import (
   process,
   save,
   saved_state,
+  saved_steps,
+  scalars,
 )
 
 CONFIG = '--config=configs/cnn_photos.py:small'
@@ -184,11 +189,6 @@ def test_stopped_and_killed_training_goes_on_bit_exactly(tmp_path):
   assert scalars(whole) == scalars(cut)
 
 
-def saved_steps(workdir):
-  found = workdir.glob('checkpoints/*')
-  return sorted(int(path.name) for path in found if path.name.isdecimal())
-
-
 def signal_after(step, number, workdir, *flags):
   """Sends a signal to a training run once it has saved a step or a later one.
 
@@ -213,9 +213,40 @@ def end(module, *arguments):
   return stdout, stderr
 
 
-def scalars(workdir):
-  lines = writer.read_metrics(workdir)
-  return [{k: v for k, v in m.items() if k != 'minutes'} for m in lines]
+def poison(monkeypatch, bad):
+  """Puts a NaN into the batches of some steps."""
+  whole = pipeline.train_batches
+
+  def batches(*arguments):
+    for number, batch in enumerate(whole(*arguments), 1):
+      sharp = batch['sharp'].astype(np.float32)
+      sharp[0, 0] = np.nan if number in bad else sharp[0, 0]
+      yield {**batch, 'sharp': sharp}
+
+  monkeypatch.setattr(pipeline, 'train_batches', batches)
+
+
+def test_a_bad_batch_is_skipped_and_counted(monkeypatch, tmp_path):
+  poison(monkeypatch, {3})
+  flags = (CONFIG, *TINY_FLAGS, f'--workdir={tmp_path}', '--config.steps=5')
+  done = command('main', *flags)
+  assert done.returncode == 0, done.stderr
+  lines = [m for m in scalars(tmp_path) if m['split'] == 'train']
+  assert [m['skipped'] for m in lines] == [0, 0, 1, 1, 1]
+  assert [m['net/loss'] is None for m in lines] == [0, 0, 1, 0, 0]
+
+
+def test_ten_bad_batches_in_a_row_end_the_run(monkeypatch, tmp_path):
+  poison(monkeypatch, range(3, 99))
+  flags = (CONFIG, *TINY_FLAGS, f'--workdir={tmp_path}', '--config.steps=50')
+  done = command('main', *flags)
+  assert done.returncode == 3
+  line = done.stderr.strip().splitlines()[-1]
+  assert line.startswith('error: step 12: 10 steps in a row')
+  ids = re.search(r'ids (\d+(?:, \d+){3});', line)[1].split(', ')
+  names = {int(i) for i in ids}
+  known = sources.open_split(config_lib.load(tmp_path).data, 'train')
+  assert names <= {sources.example_id(one['name']) for one in known}
 
 
 def test_steps_may_grow_and_nothing_else(workdir, tmp_path):

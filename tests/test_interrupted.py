@@ -1,30 +1,18 @@
-"""A whole experiment, killed again and again."""
+"""A training and a whole experiment, killed again and again."""
 
 import csv
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 
-from tests.runs import ROOT
+from tests.runs import process, saved_state, saved_steps, scalars, tiny_file
 
 pytestmark = pytest.mark.slow
 
-CONFIG = """
-import sys
-sys.path.insert(0, {root!r})
-from tests.runs import tiny_config
-def get_config():
-  config = tiny_config().unlock()
-  config.family = {family!r}
-  config.steps = 12
-  return config
-"""
 FAMILIES = 'cnn', 'gan'
 MILESTONES = (
   'runs/cnn_tiny/config.json',
@@ -42,32 +30,19 @@ MILESTONES = (
 def begin(folder):
   """Starts the comparison as a user in `folder` would."""
   for family in FAMILIES:
-    path = folder / f'{family}_tiny.py'
-    path.write_text(CONFIG.format(root=str(ROOT), family=family))
+    tiny_file(folder / f'{family}_tiny.py', family=family, steps=12)
   configs = ','.join(f'{family}_tiny.py' for family in FAMILIES)
-  command = [
-    *(sys.executable, '-m', 'deblur_jax.compare', f'--configs={configs}'),
-    *('--output=report', '--cascade=cnn>gan', '--ensemble'),
-  ]
-  return subprocess.Popen(
-    command,
-    cwd=folder,
-    stdout=subprocess.DEVNULL,
-    stderr=subprocess.PIPE,
-    text=True,
-    env={**os.environ, 'PYTHONPATH': str(ROOT)},
-  )
+  options = '--output=report', '--cascade=cnn>gan', '--ensemble'
+  return process('compare', f'--configs={configs}', *options, cwd=folder)
 
 
-def finish(folder):
-  child = begin(folder)
+def finish(child):
   _, stderr = child.communicate()
   assert child.returncode == 0, stderr[-2000:]
 
 
-def kill_at(folder, milestone, delay):
-  """Kills the comparison soon after a file appears; False if it was done."""
-  child = begin(folder)
+def kill_at(child, folder, milestone, delay):
+  """Kills a command soon after a file appears; False if it was done."""
   while child.poll() is None and not list(folder.glob(milestone)):
     time.sleep(0.01)
   time.sleep(delay)
@@ -92,10 +67,44 @@ def test_killed_at_any_point_the_same_command_goes_on(tmp_path):
   whole, cut = tmp_path / 'whole', tmp_path / 'cut'
   for folder in (whole, cut):
     folder.mkdir()
-  finish(whole)
+  finish(begin(whole))
   delays = np.random.default_rng(0).uniform(0, 1, len(MILESTONES))
   stops = zip(MILESTONES, delays, strict=True)
-  killed = [kill_at(cut, milestone, delay) for milestone, delay in stops]
+  killed = [kill_at(begin(cut), cut, *stop) for stop in stops]
   assert sum(killed) >= len(MILESTONES) - 1
-  finish(cut)
+  finish(begin(cut))
   assert results(cut) == results(whole)
+
+
+KILLS = 20
+
+
+@pytest.mark.parametrize('family', ['cnn', 'gan'])
+def test_training_killed_twenty_times_ends_as_if_never(family, tmp_path):
+  """At random moments: at the start, while stepping, in the midst of a save."""
+  config = tiny_file(
+    tmp_path / 'tiny.py', family=family, steps=400, checkpoint__every_steps=1
+  )
+  whole, cut = tmp_path / 'whole', tmp_path / 'cut'
+
+  def begin(workdir):
+    return process('main', f'--config={config}', f'--workdir={workdir}')
+
+  finish(begin(whole))
+  rng, killed, last = np.random.default_rng(1), 0, 0
+  while killed < KILLS:
+    child = begin(cut)
+    if killed % 4:  # one of four may come before anything is restored
+      milestone = f'checkpoints/{last + 1}*'
+      killed += kill_at(child, cut, milestone, rng.uniform(0, 0.5))
+    else:
+      killed += kill_at(child, tmp_path, 'tiny.py', rng.uniform(0, 10))
+    assert child.returncode == -signal.SIGKILL, 'it ended before the kills'
+    now = max(saved_steps(cut), default=0)
+    assert now >= last, 'a whole checkpoint was lost'
+    last = now
+  finish(begin(cut))
+  expected, got = saved_state(whole), saved_state(cut)
+  assert expected.step == got.step == 400
+  jax.tree.map(np.testing.assert_array_equal, expected, got)
+  assert scalars(whole) == scalars(cut)

@@ -7,6 +7,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / 'deblur_jax'
 
 RANKS = (
   ('main', 'compare', 'restore'),
+  ('dry_run',),
   ('evaluate', 'train'),
   ('contenders',),
   ('trained',),

@@ -1,62 +1,18 @@
-"""The train step against plain optax; skipping, averaging, devices."""
+"""The train step against plain optax; skipping, averaging, keys."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import Mesh
 
-from deblur_jax import train
 from deblur_jax.ops.prepare import make_prepare
 from deblur_jax.ops.psf import BlurRanges
-from deblur_jax.train_lib import optim, parallel, state, step
-from deblur_jax.types import Family, InputError
-from tests.runs import tiny_config
+from deblur_jax.train_lib import optim, state, step
+from deblur_jax.types import Family
+from tests.runs import linear_family, raw_batch, tiny_config
 
 RANGES = BlurRanges(sigma=(0.5, 1.0))
-
-
-def linear_family(ema=()):
-  """Two networks of one number each; each loss pulls only its own."""
-
-  def init(key, batch):
-    del key, batch
-    return {name: {'w': jnp.float32(0.5)} for name in ('first', 'second')}
-
-  def make_loss(name, other):
-    def loss(params, batch, key, at):
-      del key, at
-      own, constant = params[name]['w'], params[other]['w']
-      value = jnp.mean((own * batch['blur'] - constant - batch['sharp']) ** 2)
-      return value, {'w': own}
-
-    return loss
-
-  losses = {
-    'first': make_loss('first', 'second'),
-    'second': make_loss('second', 'first'),
-  }
-  return Family(init, losses, ('first', 'second'), lambda *a: a[1], ema)
-
-
-def raw_batch(rows=8, side=8, seed=0):
-  rng = np.random.default_rng(seed)
-  shape = (rows, side, side, 3)
-  return {
-    'blur': rng.integers(0, 255, shape, np.uint8),
-    'sharp': rng.integers(0, 255, shape, np.uint8),
-    'id': np.arange(rows, dtype=np.int32),
-    'mask': np.ones(rows, bool),
-  }
-
-
-def three_steps(take_step, now, mesh):
-  """On sharp pictures alone: blur is made inside the step."""
-  for seed in range(3):
-    raw = {k: v for k, v in raw_batch(seed=seed).items() if k != 'blur'}
-    now, metrics = take_step(now, parallel.put_batch(raw, mesh))
-  return now, metrics
 
 
 def make(family, decay=0.0):
@@ -164,67 +120,6 @@ def test_schedule_ends():
   assert schedule(50) == pytest.approx(optim_config.learning_rate / 2, rel=1e-3)
 
 
-def test_one_device_equals_four():
-  """The blur's FFT runs inside shard_map, so both kinds of split are tested."""
-  results = []
-  for count in (1, 4):
-    mesh = Mesh(np.array(jax.devices()[:count]), (parallel.BATCH_AXIS,))
-    family = linear_family()
-    config = tiny_config()
-    prepare = make_prepare(
-      RANGES, 8, lambda f, mesh=mesh: parallel.per_shard(f, mesh)
-    )
-    take_step = parallel.compile_step(
-      step.make_train_step(family, optim.make_txs(config, family), prepare, 0),
-      mesh,
-    )
-    now = parallel.compile_init(state.make_init(config, family), mesh)()
-    now, metrics = three_steps(take_step, now, mesh)
-    results.append((now.params, metrics))
-  jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5), *results
-  )
-
-
-def test_pmap_equals_jit():
-  mesh = parallel.make_mesh()
-  config = tiny_config().unlock()
-  config.data.crop = 8
-  config.data.blur.noise = (0.01, 0.02)  # of each example's own key
-  family = linear_family(('first',))
-  results = []
-  for config.parallel in ('jit', 'pmap'):
-    take_step = train.make_step(config, family, mesh)
-    now = state.make_init(config, family)()
-    results.append(three_steps(take_step, now, mesh))
-  jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5), *results
-  )
-  config.parallel = 'none'
-  with pytest.raises(InputError, match='parallel=none'):
-    train.make_step(config, family, mesh)
-
-
-@pytest.mark.parametrize('accumulate', [2, 4])
-def test_accumulated_parts_equal_one_batch(accumulate):
-  results = []
-  for count in (1, accumulate):
-    family, config = linear_family(), tiny_config()
-    txs = optim.make_txs(config, family)
-    take_step = jax.jit(
-      step.make_train_step(
-        family, txs, make_prepare(RANGES, 8), 0, accumulate=count
-      )
-    )
-    now = state.make_init(config, family)()
-    alone = Mesh(np.array(jax.devices()[:1]), (parallel.BATCH_AXIS,))
-    now, metrics = three_steps(take_step, now, alone)
-    results.append((now.params, metrics))
-  jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5), *results
-  )
-
-
 def test_parts_keep_each_example_with_its_key():
   keys = step.example_keys(0, 0, 8)
   batch = {'id': jax.random.key_data(keys)}
@@ -235,12 +130,3 @@ def test_parts_keep_each_example_with_its_key():
 
   assert step.mean_over_parts(differences, 4)(batch, keys) == 0
   assert step.mean_over_parts(differences, 4)(batch, keys[::-1]) > 0
-
-
-def test_batch_must_fit_devices_and_parts():
-  with pytest.raises(InputError, match='batch_size=6'):
-    parallel.check_batch_size(6, parallel.make_mesh())
-  with pytest.raises(InputError, match='a multiple of 8'):
-    parallel.check_batch_size(4, parallel.make_mesh(), 2)
-  with pytest.raises(InputError, match='accumulate=0'):
-    parallel.check_batch_size(4, parallel.make_mesh(), 0)

@@ -17,7 +17,7 @@ from deblur_jax.types import (
 
 def make(config: ConfigDict) -> Family:
   """Makes the family of `config.model`, trained by `config.loss`."""
-  net = build.build(config.model, config.dtype)
+  net = build.build(config.model, config.dtype, config.remat)
   whole = build.for_whole_pictures(net, config.data.crop)
   pixel_loss = choose('loss', config, losses.LOSSES)
 

@@ -179,7 +179,7 @@ def make_refine(config: ConfigDict, whole: bool) -> Process:
     whole: whether it samples whole pictures, not trains on crops. Networks then
       take the form that suits this; what they compute stays.
   """
-  predictor = build.build(config.predictor, config.dtype)
+  predictor = build.build(config.predictor, config.dtype, config.remat)
   if whole:
     predictor = build.for_whole_pictures(predictor, config.data.crop)
   process = make_ddpm(config, whole, seen=lambda blur, first: (blur, first))
@@ -280,7 +280,7 @@ def build_denoiser(config: ConfigDict, whole: bool) -> nn.Module:
   Raises:
     InputError: it takes none.
   """
-  net = build.build(config.model, config.dtype)
+  net = build.build(config.model, config.dtype, config.remat)
   evaluations = config.sampler.nfe * config.sampler.samples
   if 'time' not in inspect.signature(type(net).__call__).parameters:
     raise InputError(

@@ -43,7 +43,7 @@ def make(config: ConfigDict) -> Family:
     InputError: an unknown name, or a number that makes no sense.
   """
   check_positive(config, 'gan.critic_steps', 'gan.r1_every')
-  generator = build.build(config.model, config.dtype)
+  generator = build.build(config.model, config.dtype, config.remat)
   whole = build.for_whole_pictures(generator, config.data.crop)
   discriminator = Discriminator(
     **config.discriminator, dtype=jnp.dtype(config.dtype)

@@ -10,15 +10,18 @@ from flax import linen as nn
 from deblur_jax.types import InputError
 
 
-def build(model: Mapping[str, Any], dtype: str) -> nn.Module:
+def build(
+  model: Mapping[str, Any], dtype: str, remat: bool = False
+) -> nn.Module:
   """Builds the network of models/NAME.py for NAME=model['name'].
 
   Args:
     model: `name`, and under each network's name its plain fields.
     dtype: of the computation.
+    remat: whether the gradient computes its blocks anew, to save memory.
 
   Raises:
-    InputError: there is no such network.
+    InputError: there is no such network, or it has no blocks to compute anew.
   """
   name = model['name']
   try:
@@ -26,7 +29,12 @@ def build(model: Mapping[str, Any], dtype: str) -> nn.Module:
     network = module.Model
   except (ModuleNotFoundError, AttributeError):
     raise InputError(f'config.model.name={name}: no such network') from None
-  return network(**model.get(name, {}), dtype=jnp.dtype(dtype))
+  net = network(**model.get(name, {}), dtype=jnp.dtype(dtype))
+  if not remat:
+    return net
+  if not _has_field(net, 'remat'):
+    raise InputError(f'config.remat: {name} has no blocks to compute anew')
+  return net.clone(remat=True)
 
 
 def for_whole_pictures(net: nn.Module, crop: int) -> nn.Module:
@@ -35,5 +43,8 @@ def for_whole_pictures(net: nn.Module, crop: int) -> nn.Module:
   Global pools become local ones of 1.5 training crops (TLC, Chu et al. 2022),
   so that a pixel's surroundings look as they did in training.
   """
-  has_pool = 'pool' in type(net).__dataclass_fields__
-  return net.clone(pool=crop * 3 // 2) if has_pool else net
+  return net.clone(pool=crop * 3 // 2) if _has_field(net, 'pool') else net
+
+
+def _has_field(net: nn.Module, name: str) -> bool:
+  return name in type(net).__dataclass_fields__

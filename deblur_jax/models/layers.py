@@ -207,7 +207,12 @@ def local_mean(x: Array, window: int) -> Array:
 
 
 def in_sequence(
-  block: nn.Module, x: Array, count: int, *args, unrolled: bool = False
+  block: nn.Module,
+  x: Array,
+  count: int,
+  *args,
+  unrolled: bool = False,
+  remat: bool = False,
 ) -> Array:
   """Applies `count` blocks of one kind, compiled once for all of them.
 
@@ -218,9 +223,15 @@ def in_sequence(
     *args: what all blocks are given as well.
     unrolled: whether all are compiled, one after the other; one alone always
       is, to stay in sight of the compiler.
+    remat: whether the gradient computes each block anew instead of keeping
+      what lies inside it (Chen et al. 2016).
   """
+
+  def turn(block: nn.Module, x: Array, _) -> tuple[Array, None]:
+    return block(x, *args), None
+
   chain = nn.scan(
-    lambda block, x, _: (block(x, *args), None),
+    nn.remat(turn, prevent_cse=False) if remat else turn,
     variable_axes={'params': 0},
     split_rngs={'params': True},
     length=count,

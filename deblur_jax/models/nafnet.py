@@ -73,6 +73,7 @@ class NAFNet(nn.Module):
       which cannot leave a grid where the picture is flat.
     pool: side, in pixels of `blur`, of the window that takes the place of the
       global pool (Chu et al. 2022: 1.5 times the training crop); 0 for none.
+    remat: whether the gradient computes blocks anew, to save memory.
     dtype: of the computation; parameters, norms and the result are float32.
   """
 
@@ -82,6 +83,7 @@ class NAFNet(nn.Module):
   decoder: tuple[int, ...] = (1, 1, 1, 1)
   upsampling: str = 'shuffle'
   pool: int = 0
+  remat: bool = False
   dtype: jnp.dtype = jnp.float32
 
   def __post_init__(self):
@@ -132,7 +134,7 @@ class NAFNet(nn.Module):
     if not count:
       return x
     block = NAFBlock(-(-self.pool // 2**level), name=name)
-    return layers.in_sequence(block, x, count)
+    return layers.in_sequence(block, x, count, remat=self.remat)
 
 
 def _after_affine(

@@ -79,7 +79,7 @@ class RRDB(nn.Module):
       skips.append(x)
       x = layers.downsample2x2(x, *conv(f'down_{level}', 2, 2, c, c))
     trunk = ResidualDenseBlock(self.growth, name='trunk')
-    y = layers.in_sequence(trunk, x, self.blocks)
+    y = layers.in_sequence(trunk, x, self.blocks, remat=self.remat)
     x += layers.conv3x3(y, *conv('trunk_end', 3, 3, c, c))
     for level in reversed(range(self.levels)):
       x = layers.resize2x(x) + skips[level]

@@ -76,6 +76,7 @@ class UNet(nn.Module):
       crops, slow and less sure on whole photographs.
     looped: whether it is called inside a loop, as by a sampler; the result is
       the same, and on a CPU comes sooner.
+    remat: whether the gradient computes blocks anew, to save memory.
     dtype: of the computation; parameters, norms and the result are float32.
   """
 
@@ -84,6 +85,7 @@ class UNet(nn.Module):
   blocks: int = 3
   attention: tuple[int, ...] = ()
   looped: bool = False
+  remat: bool = False
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
@@ -139,8 +141,14 @@ class UNet(nn.Module):
     """The blocks of one level."""
     block = ResidualBlock(self.looped, name=name)
     # On a CPU, convolutions crawl inside a loop.
-    unrolled = layers.is_cpu()
-    y = layers.in_sequence(block, y, self.blocks, embedding, unrolled=unrolled)
+    y = layers.in_sequence(
+      block,
+      y,
+      self.blocks,
+      embedding,
+      unrolled=layers.is_cpu(),
+      remat=self.remat,
+    )
     if level in self.attention:
       y = Attention(name=f'{name}_attention')(y)
     return y

@@ -1,15 +1,21 @@
 """Checkpoints in workdir/checkpoints/STEP; the only place that knows orbax."""
 
+import contextlib
 import pathlib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from deblur_jax import files
 from deblur_jax.train_lib.state import State
-from deblur_jax.types import InputError
+from deblur_jax.types import InputError, Params
 
 FOLDER = 'checkpoints'
+
+FULL = re.compile('no space left|read-only file system|quota', re.IGNORECASE)
+"""In an error of orbax's own kinds: the disk is full or cannot be written."""
 
 
 def validation_psnr(scores: Mapping[str, float]) -> float:
@@ -49,7 +55,8 @@ class Checkpoints:
     return self
 
   def __exit__(self, *exception) -> None:
-    self._manager.close()
+    with self._storage():
+      self._manager.close()
 
   def latest(self) -> int | None:
     """The newest whole step, or None."""
@@ -71,9 +78,14 @@ class Checkpoints:
     return step
 
   def save(self, state: State, step: int, scores: Mapping | None) -> None:
-    """Starts saving a step; `scores` are those of its validation, if any."""
-    tree = ocp.args.StandardSave(vars(state))
-    self._manager.save(step, args=tree, metrics=scores)
+    """Starts saving a step; `scores` are those of its validation, if any.
+
+    Raises:
+      InputError: this one, or the one before, could not be written.
+    """
+    tree = ocp.args.PyTreeSave(vars(state))
+    with self._storage():
+      self._manager.save(step, args=tree, metrics=scores)
 
   def restore(self, step: int, like: State) -> State:
     """Restores a step onto the shapes and shardings of `like`.
@@ -81,9 +93,41 @@ class Checkpoints:
     Raises:
       InputError: it holds other networks than `like`.
     """
-    wanted = ocp.args.StandardRestore(vars(like))
+    return State(**self._restore(step, vars(like)))
+
+  def restore_weights(self, step: int, like: State) -> Params:
+    """Restores the weights that restore pictures, and nothing else.
+
+    Raises:
+      InputError: it holds other networks than `like`.
+    """
+    params = {k: v for k, v in like.params.items() if k not in like.ema}
+    wanted = {'params': params, 'ema': like.ema}
+    found = self._restore(step, {k: v for k, v in wanted.items() if v})
+    return {**found.get('params', {}), **found.get('ema', {})}
+
+  @contextlib.contextmanager
+  def _storage(self) -> Iterator[None]:
+    """Tells of a full or read-only disk in one line."""
     try:
-      return State(**self._manager.restore(step, args=wanted))
+      yield
+    except (OSError, ValueError, RuntimeError) as error:
+      if not isinstance(error, OSError) and not FULL.search(str(error)):
+        raise
+      raise InputError(
+        f'{files.unwritable(self._folder, error)}; the checkpoints there are '
+        'whole: make room, and the same command goes on from the last one'
+      ) from None
+
+  def _restore(self, step: int, like: dict) -> dict:
+    """Restores those parts of a step that `like` has."""
+    wanted = ocp.args.PyTreeRestore(
+      like,
+      restore_args=ocp.checkpoint_utils.construct_restore_args(like),
+      partial_restore=True,
+    )
+    try:
+      return self._manager.restore(step, args=wanted)
     except (ValueError, KeyError, TypeError) as error:
       reason = str(error).strip().splitlines()[0]
       raise InputError(

@@ -33,13 +33,12 @@ def make_txs(config: ConfigDict, family: Family) -> Transforms:
 
 def make_tx(optim: ConfigDict, steps: int) -> optax.GradientTransformation:
   """Returns AdamW with the gradient clipped to a global norm."""
-  adamw = optax.adamw(
-    make_schedule(optim, steps),
-    b1=optim.b1,
-    b2=optim.b2,
-    weight_decay=optim.weight_decay,
-  )
-  # As one vector: hundreds of small arrays take long to compile and to step.
-  return optax.flatten(
-    optax.chain(optax.clip_by_global_norm(optim.clip), adamw)
+  return optax.chain(
+    optax.clip_by_global_norm(optim.clip),
+    optax.adamw(
+      make_schedule(optim, steps),
+      b1=optim.b1,
+      b2=optim.b2,
+      weight_decay=optim.weight_decay,
+    ),
   )

@@ -1,32 +1,131 @@
-"""Devices: one mesh, the batch split over it, the state on all of it."""
+"""Devices: one mesh, the batch split over it, the state whole or in shares."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
 
 from deblur_jax.train_lib.state import State
-from deblur_jax.train_lib.step import TrainStep
+from deblur_jax.train_lib.step import Spread, TrainStep, unchanged
 from deblur_jax.types import Batch, InputError, Metrics
 
-BATCH_AXIS = 'data'
+DATA, FSDP = 'data', 'fsdp'
+BATCH_AXES = DATA, FSDP
+"""A batch is split over all devices, a state over those of `fsdp` alone."""
 
 
-def make_mesh() -> Mesh:
-  """Returns a one-axis mesh over all devices of all processes."""
-  devices = jax.device_count()
-  return jax.make_mesh((devices,), (BATCH_AXIS,), axis_types=(AxisType.Auto,))
+def make_mesh(sizes: ConfigDict | None = None) -> Mesh:
+  """Returns a mesh over all devices of all processes.
+
+  Devices are in the order of their processes, so that each process's rows are
+  contiguous slots of the batch: the order of data is that of any other mesh.
+
+  Args:
+    sizes: `config.mesh`: devices along `data` and `fsdp`, -1 being the rest;
+      None for all along `data`.
+
+  Raises:
+    InputError: the devices cannot be laid out so.
+  """
+  devices = sorted(jax.devices(), key=lambda d: (d.process_index, d.id))
+  shape = (len(devices), 1)
+  if sizes is not None:
+    shape = mesh_shape((sizes.data, sizes.fsdp), len(devices))
+  axis_types = (AxisType.Auto,) * len(BATCH_AXES)
+  return Mesh(np.reshape(devices, shape), BATCH_AXES, axis_types=axis_types)
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
-  """The sharding of the state: everything on every device."""
+def mesh_shape(sizes: tuple[int, int], devices: int) -> tuple[int, int]:
+  """Returns the sizes with -1 replaced, so that they multiply to `devices`.
+
+  Raises:
+    InputError: they cannot.
+  """
+  data, fsdp = sizes
+  if data == -1 and fsdp > 0:
+    data = devices // fsdp
+  elif fsdp == -1 and data > 0:
+    fsdp = devices // data
+  if data < 1 or fsdp < 1 or data * fsdp != devices:
+    raise InputError(
+      f'config.mesh=(data {sizes[0]}, fsdp {sizes[1]}) does not fit {devices} '
+      'devices: both multiply to that, and one of them may be -1, the rest'
+    )
+  return data, fsdp
+
+
+def whole(mesh: Mesh) -> NamedSharding:
+  """The sharding of what every device holds all of."""
   return NamedSharding(mesh, PartitionSpec())
 
 
 def over_batch(mesh: Mesh) -> NamedSharding:
   """The sharding of a batch: examples split over the devices."""
-  return NamedSharding(mesh, PartitionSpec(BATCH_AXIS))
+  return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+
+
+def in_shares(mesh: Mesh, leaf: Any) -> NamedSharding:
+  """The sharding of a part of the state.
+
+  Its longest axis that `fsdp` divides is split; it stays whole without one.
+  """
+  size = mesh.shape[FSDP]
+  axes = [i for i, n in enumerate(leaf.shape) if n and n % size == 0]
+  if size == 1 or not axes:
+    return whole(mesh)
+  longest = max(axes, key=lambda i: leaf.shape[i])
+  return NamedSharding(mesh, PartitionSpec(*[None] * longest, FSDP))
+
+
+def abstract(init: Callable[[], State], mesh: Mesh) -> State:
+  """Returns the shapes that `init` would make, with their shardings."""
+
+  def shape(leaf: Any) -> jax.ShapeDtypeStruct:
+    sharding = in_shares(mesh, leaf)
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+  return jax.tree.map(shape, jax.eval_shape(init))
+
+
+def shardings(like: Any) -> Any:
+  """Returns the shardings of a tree of arrays, abstract or not."""
+  return jax.tree.map(lambda leaf: leaf.sharding, like)
+
+
+def place(tree: Any, places: Any) -> Any:
+  """Moves a tree of global arrays to other shardings, of the same devices."""
+  return jax.jit(unchanged, out_shardings=places)(tree)
+
+
+def gathered(mesh: Mesh) -> Callable[[Any], Any]:
+  """Returns what has every device hold all of a tree, inside jit."""
+
+  def constrain(tree: Any) -> Any:
+    return jax.lax.with_sharding_constraint(tree, whole(mesh))
+
+  return constrain
+
+
+def spread(mesh: Mesh) -> Spread:
+  """Returns how a jitted step is spread: parameters are gathered for use.
+
+  The compiler, left alone, would rather move activations.
+  """
+  if mesh.shape[FSDP] == 1:
+    return Spread()
+
+  def scatter(tree: Any) -> Any:
+    return jax.tree.map(
+      lambda leaf: jax.lax.with_sharding_constraint(
+        leaf, in_shares(mesh, leaf)
+      ),
+      tree,
+    )
+
+  return Spread(gather=gathered(mesh), scatter=scatter)
 
 
 def check_batch_size(batch_size: int, mesh: Mesh, accumulate: int = 1) -> None:
@@ -50,59 +149,70 @@ def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:
   }
 
 
+def put_whole_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:
+  """Splits a batch that all processes have in whole over all devices."""
+  sharding = over_batch(mesh)
+  return {
+    key: jax.make_array_from_callback(rows.shape, sharding, rows.__getitem__)
+    for key, rows in batch.items()
+  }
+
+
 def per_shard(function: Callable, mesh: Mesh) -> Callable:
   """Runs a function of per-example arrays on each device's own rows.
 
   Plain jit would gather the whole batch on every device for an FFT.
   """
-  spec = PartitionSpec(BATCH_AXIS)
+  spec = PartitionSpec(BATCH_AXES)
   return jax.shard_map(function, mesh=mesh, in_specs=spec, out_specs=spec)
 
 
-def compile_init(init: Callable[[], State], mesh: Mesh) -> Callable[[], State]:
-  """Returns init compiled so that the state is born on the mesh."""
+def compile_init(init: Callable[[], State], like: State) -> Callable[[], State]:
+  """Returns init compiled so that the state is born where it belongs."""
   # It runs once: on a CPU, LLVM would spend 12 of 20 seconds on making it fast.
   quick = {'xla_backend_optimization_level': 0}
   return jax.jit(
     init,
-    out_shardings=replicated(mesh),
+    out_shardings=shardings(like),
     compiler_options=quick if jax.default_backend() == 'cpu' else None,
   )
 
 
-def compile_step(step: TrainStep, mesh: Mesh) -> TrainStep:
+def compile_step(step: TrainStep, like: State, mesh: Mesh) -> TrainStep:
   """Returns the step compiled for the mesh; the old state is given up."""
-  whole = replicated(mesh)
+  places = shardings(like)
   return jax.jit(
     step,
-    in_shardings=(whole, over_batch(mesh)),
-    out_shardings=(whole, whole),
+    in_shardings=(places, over_batch(mesh)),
+    out_shardings=(places, whole(mesh)),
     donate_argnums=0,
   )
 
 
-def is_mapped(name: str) -> bool:
+def is_mapped(name: str, mesh: Mesh) -> bool:
   """Returns whether config.parallel asks for `pmap_step`.
 
   Raises:
-    InputError: neither that nor jit, or there are several processes.
+    InputError: neither that nor jit, or pmap cannot do what is asked.
   """
   if name not in ('jit', 'pmap'):
     raise InputError(f'config.parallel={name}: choose jit or pmap')
-  if name == 'pmap' and jax.process_count() > 1:
-    raise InputError('config.parallel=pmap is for one process: choose jit')
+  if name == 'pmap' and (jax.process_count() > 1 or mesh.shape[FSDP] > 1):
+    raise InputError(
+      'config.parallel=pmap is for one process and whole states: choose jit'
+    )
   return name == 'pmap'
 
 
 def pmap_step(step: TrainStep, mesh: Mesh) -> TrainStep:
-  """Returns the step, made for BATCH_AXIS, by the older `jax.pmap`.
+  """Returns the step, made for DATA as a mapped axis, by `jax.pmap`.
 
   The same numbers as `compile_step`, slower: the state is handed out anew each
   time. For one process.
   """
   devices = list(mesh.devices.flat)
   mapped = jax.pmap(
-    step, BATCH_AXIS, in_axes=(None, 0), out_axes=None, devices=devices
+    step, DATA, in_axes=(None, 0), out_axes=None, devices=devices
   )
 
   def run(state: State, batch: Batch) -> tuple[State, Metrics]:
@@ -117,15 +227,3 @@ def pmap_step(step: TrainStep, mesh: Mesh) -> TrainStep:
 def fetch(metrics: Metrics) -> dict[str, float]:
   """Reads scalars back to the host: waits for the device."""
   return {name: float(value) for name, value in jax.device_get(metrics).items()}
-
-
-def abstract(init: Callable[[], State], mesh: Mesh) -> State:
-  """Returns the shapes that `init` would make, with their shardings."""
-  shapes = jax.eval_shape(init)
-  sharding = replicated(mesh)
-  return jax.tree.map(
-    lambda leaf: jax.ShapeDtypeStruct(
-      leaf.shape, leaf.dtype, sharding=sharding
-    ),
-    shapes,
-  )

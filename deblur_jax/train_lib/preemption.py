@@ -3,26 +3,35 @@
 import signal
 import threading
 
+import jax
+from jax.experimental import multihost_utils
+
 
 class Watch:
-  """Turns SIGTERM into a question that the loop asks; a context manager."""
+  """Turns SIGTERM into a question that the loop asks; a context manager.
+
+  With several processes, JAX itself listens in each (also to what else its
+  runtime is told, such as maintenance of a TPU), and they agree on a step.
+  """
 
   def __init__(self):
     self._asked = False
+    # Elsewhere Python refuses; whoever runs us in a thread gets the signal.
+    main = threading.current_thread() is threading.main_thread()
+    self._alone = main and jax.process_count() == 1
 
   def __enter__(self) -> 'Watch':
-    # Elsewhere Python refuses; whoever runs us in a thread gets the signal.
-    if threading.current_thread() is threading.main_thread():
+    if self._alone:
       self._before = signal.signal(signal.SIGTERM, self._note)
     return self
 
   def __exit__(self, *exception) -> None:
-    if threading.current_thread() is threading.main_thread():
+    if self._alone:
       signal.signal(signal.SIGTERM, self._before)
 
-  def asked_to_stop(self) -> bool:
-    """Returns whether SIGTERM has come."""
-    return self._asked
+  def asked_to_stop(self, step: int) -> bool:
+    """Returns whether to save and stop; to be asked after every step."""
+    return self._asked or multihost_utils.reached_preemption_sync_point(step)
 
   def _note(self, number: int, frame: object) -> None:
     del number, frame

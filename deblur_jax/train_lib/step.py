@@ -18,6 +18,29 @@ Prepare = Callable[[Batch, Key], Batch]
 TrainStep = Callable[[State, Batch], tuple[State, Metrics]]
 
 
+def unchanged(tree: Any) -> Any:
+  """Returns what it is given."""
+  return tree
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+  """How the arrays of a step lie on several devices; no matter on one.
+
+  Attributes:
+    axis: a mapped axis of this name (as of `jax.pmap`) splits the batch.
+    gather: has every device hold all of a tree of parameters.
+    scatter: leaves every device its share of a tree of parameters or gradients.
+  """
+
+  axis: str = ''
+  gather: Callable[[Any], Any] = unchanged
+  scatter: Callable[[Any], Any] = unchanged
+
+
+NO_SPREAD = Spread()
+
+
 def example_keys(
   seed: int, step: Array, count: int, first: Array | int = 0
 ) -> Key:
@@ -44,13 +67,12 @@ def make_train_step(
   seed: int,
   ema_decay: float = 0.0,
   accumulate: int = 1,
-  axis: str = '',
+  spread: Spread = NO_SPREAD,
 ) -> TrainStep:
   """Returns step(state, raw batch) -> (state, metrics); pure, uncompiled.
 
   With `accumulate`, each gradient is the mean over so many parts of the batch,
-  taken one after the other: activations of one part only are in memory. With
-  `axis`, a mapped axis of that name (as of `jax.pmap`) splits the batch.
+  taken one after the other: activations of one part only are in memory.
 
   A non-finite loss or gradient of any network leaves all of them, their
   optimisers and averages as they were; the step is counted as skipped.
@@ -58,13 +80,13 @@ def make_train_step(
 
   def step(state: State, raw: Batch) -> tuple[State, Metrics]:
     count = len(raw['id'])
-    first = jax.lax.axis_index(axis) * count if axis else 0
+    first = jax.lax.axis_index(spread.axis) * count if spread.axis else 0
     keys = example_keys(seed, state.step, count, first)
     batch = prepare(raw, fold_all(keys, 0))
     new, metrics = state, {}
     for i, name in enumerate(family.schedule):
       update = make_update(
-        name, family.losses[name], txs[name], accumulate, axis
+        name, family.losses[name], txs[name], accumulate, spread
       )
       new, own = update(new, batch, fold_all(keys, i + 1))
       metrics |= own
@@ -81,21 +103,25 @@ def make_update(
   loss_fn: LossFn,
   tx: optax.GradientTransformation,
   accumulate: int = 1,
-  axis: str = '',
+  spread: Spread = NO_SPREAD,
 ) -> Callable[[State, Batch, Key], tuple[State, Metrics]]:
   """Returns one optimiser step on params[name]; the others are constants."""
 
   def update(state: State, batch: Batch, keys: Key) -> tuple[State, Metrics]:
-    own = state.params[name]
+    params = spread.gather(state.params)
 
     def differentiate(batch, keys):
       def own_loss(own):
-        return loss_fn({**state.params, name: own}, batch, keys, state.step)
+        return loss_fn({**params, name: own}, batch, keys, state.step)
 
-      return jax.value_and_grad(own_loss, has_aux=True)(own)
+      values, grads = jax.value_and_grad(own_loss, has_aux=True)(params[name])
+      return values, spread.scatter(grads)
 
     means = mean_over_parts(differentiate, accumulate)(batch, keys)
-    (loss, metrics), grads = jax.lax.pmean(means, axis) if axis else means
+    if spread.axis:
+      means = jax.lax.pmean(means, spread.axis)
+    (loss, metrics), grads = means
+    own = state.params[name]
     updates, opt = tx.update(grads, state.opt[name], own)
     metrics = {'loss': loss, 'grad_norm': optax.tree.norm(grads), **metrics}
     state = dataclasses.replace(

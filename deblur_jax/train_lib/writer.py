@@ -52,6 +52,22 @@ class Writer:
     self._events.add_image(name, image, step, dataformats='HWC')
 
 
+class NoWriter:
+  """Stands in for a `Writer` in all processes but the first."""
+
+  def __enter__(self) -> 'NoWriter':
+    return self
+
+  def __exit__(self, *exception) -> None:
+    pass
+
+  def scalars(self, step: int, split: str, values: Mapping[str, float]) -> None:
+    """Leaves it to the first process."""
+
+  def picture(self, step: int, name: str, image: np.ndarray) -> None:
+    """Leaves it to the first process."""
+
+
 def read_metrics(workdir: pathlib.Path) -> list[dict]:
   """Returns the lines of metrics.jsonl; a half-written last one is dropped."""
   path = workdir / METRICS
