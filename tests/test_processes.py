@@ -19,7 +19,9 @@ from deblur_jax.train_lib import processes, writer
 from tests.runs import (
   ROOT,
   command,
+  picture,
   process,
+  save,
   saved_state,
   saved_steps,
   scalars,
@@ -78,7 +80,16 @@ def assert_same_run(workdir, expected):
   )
 
 
+def pictures(folder):
+  """A data set of small pictures: they are scored in no time."""
+  for split, count in (('train', 6), ('val', 2), ('test', 3)):
+    for i in range(count):
+      save(folder / split / f'{i}.png', picture(seed=i))
+  return {'data__name': 'folder', 'data__manual_dir': str(folder)}
+
+
 def train_both_ways(folder, count, devices, **changes):
+  changes |= pictures(folder / 'pictures')
   config = tiny_file(folder / 'tiny.py', steps=5, **changes)
   many, one = folder / 'many', folder / 'one'
   end(local(count, devices, f'--config={config}', f'--workdir={many}'))
