@@ -125,7 +125,9 @@ def open_splits(config: ConfigDict) -> dict[str, sources.Examples]:
   return {s: sources.open_split(config.data, s) for s in sources.SPLITS}
 
 
-def open_writer(workdir: pathlib.Path, done: int):
+def open_writer(
+  workdir: pathlib.Path, done: int
+) -> writer.Writer | writer.NoWriter:
   """Returns the writer of the run; the first process alone has one."""
   if processes.is_first():
     return writer.Writer(workdir, done)

@@ -79,11 +79,16 @@ def test_killed_at_any_point_the_same_command_goes_on(tmp_path):
 KILLS = 20
 
 
-@pytest.mark.parametrize('family', ['cnn', 'gan'])
+@pytest.mark.parametrize('family', ['cnn', 'diffusion', 'gan'])
 def test_training_killed_twenty_times_ends_as_if_never(family, tmp_path):
   """At random moments: at the start, while stepping, in the midst of a save."""
   config = tiny_file(
-    tmp_path / 'tiny.py', family=family, steps=400, checkpoint__every_steps=1
+    tmp_path / 'tiny.py',
+    family=family,
+    model__name='unet' if family == 'diffusion' else 'nafnet',
+    steps=400,
+    checkpoint__every_steps=1,
+    ema__decay=0.9,
   )
   whole, cut = tmp_path / 'whole', tmp_path / 'cut'
 

@@ -30,6 +30,7 @@ OF_THE_LINEAR = [way for way in WAYS if way != 'remat']
 def config_for(changes):
   """A tiny config; real pairs are not blurred, so blur is made in the step."""
   config = tiny_config().unlock()
+  config.steps = 100  # the learning rate hardly falls in the first ones
   config.data.batch_size = 8
   config.data.crop = 8
   config.data.blur.noise = (0.01, 0.02)  # of each example's own key
@@ -53,12 +54,12 @@ def run(config, family, mesh, steps=5):
   return jax.device_get((now, history))
 
 
-def run_way(way, family=None, **changes):
+def run_way(way, made=None, **changes):
   changes = {**WAYS[way], **changes}
   devices = changes.pop('devices', 4)
   config = config_for(changes)
   mesh = mesh_of(devices, config)
-  return run(config, family or make_family(config), mesh)
+  return run(config, made or make_family(config), mesh)
 
 
 def mesh_of(devices, config):
@@ -99,10 +100,8 @@ def test_every_way_trains_each_family_alike(family):
   for way in list(WAYS)[1:]:
     result, history = run_way(way, **changes)
     assert_same(history, metrics, rtol=1e-4, atol=1e-6)
-    # Adam takes whole steps however small a gradient: round-off in one that
-    # is next to zero moves its weight by up to the learning rate.
-    assert_same(result.params, expected.params, rtol=1e-4, atol=2e-5)
-    assert_same(result.opt, expected.opt, rtol=1e-3, atol=1e-5)
+    assert_same(result.params, expected.params, rtol=1e-4, atol=1e-6)
+    assert_same(result.ema, expected.ema, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow

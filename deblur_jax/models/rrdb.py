@@ -55,6 +55,7 @@ class RRDB(nn.Module):
     growth: channels that each convolution of a dense block adds.
     blocks: residual-in-residual dense blocks.
     levels: halvings of the size before the blocks.
+    remat: whether the gradient computes blocks anew, to save memory.
     dtype: of the computation; parameters and the result are float32.
   """
 
@@ -62,6 +63,7 @@ class RRDB(nn.Module):
   growth: int = 32
   blocks: int = 16
   levels: int = 2
+  remat: bool = False
   dtype: jnp.dtype = jnp.float32
 
   @nn.compact
