@@ -1,6 +1,5 @@
 """How every command begins and ends: a compilation cache; one clear line."""
 
-import errno
 import pathlib
 import sys
 from collections.abc import Callable
@@ -12,8 +11,6 @@ from deblur_jax import files
 from deblur_jax.types import CommandError, InputError
 
 INTERRUPTED = 130
-
-UNWRITABLE = errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES
 
 CACHE = pathlib.Path('~/.cache/deblur_jax/compiled')
 CACHE_BYTES = 2 * 1024**3
@@ -34,7 +31,7 @@ def run(command: Callable[[], int | None]) -> None:
     print(f'error: {error}', file=sys.stderr)
     status = error.status
   except OSError as error:
-    if error.errno not in UNWRITABLE:
+    if error.errno not in files.UNWRITABLE:
       raise
     print(f'error: {files.unwritable(error.filename, error)}', file=sys.stderr)
     status = InputError.status

@@ -1,11 +1,15 @@
 """Whole files or none: written under a temporary name, then renamed."""
 
 import contextlib
+import errno
 import os
 import pathlib
 from collections.abc import Iterator
 
 from deblur_jax.types import InputError
+
+UNWRITABLE = errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES
+"""Errors of a disk that is full or that must not be written."""
 
 
 @contextlib.contextmanager

@@ -112,7 +112,8 @@ class Checkpoints:
     try:
       yield
     except (OSError, ValueError, RuntimeError) as error:
-      if not isinstance(error, OSError) and not FULL.search(str(error)):
+      number = getattr(error, 'errno', None)
+      if number not in files.UNWRITABLE and not FULL.search(str(error)):
         raise
       raise InputError(
         f'{files.unwritable(self._folder, error)}; the checkpoints there are '
