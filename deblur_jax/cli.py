@@ -22,8 +22,9 @@ def run(command: Callable[[], int | None]) -> None:
   Raises:
     SystemExit: always; after a `CommandError` with one line on stderr.
   """
-  # tfds and orbax warn about what we do on purpose; errors are exceptions.
-  logging.set_verbosity(logging.ERROR)
+  # tfds and orbax warn about what we do on purpose; their errors are raised too,
+  # and are told in one line.
+  logging.set_verbosity(logging.FATAL)
   keep_compiled()
   try:
     status = command() or 0
