@@ -22,8 +22,8 @@ def run(command: Callable[[], int | None]) -> None:
   Raises:
     SystemExit: always; after a `CommandError` with one line on stderr.
   """
-  # tfds and orbax warn about what we do on purpose; their errors are raised too,
-  # and are told in one line.
+  # tfds and orbax warn about what we do on purpose; what they log as errors is
+  # raised as well, and told in one line.
   logging.set_verbosity(logging.FATAL)
   keep_compiled()
   try:
