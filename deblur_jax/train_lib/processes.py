@@ -102,7 +102,7 @@ def agree(value: float) -> float:
   """Returns the first process's value, in all of them."""
   if jax.process_count() == 1:
     return value
-  return float(multihost_utils.broadcast_one_to_all(np.float64(value)))
+  return float(multihost_utils.broadcast_one_to_all(np.float32(value)))
 
 
 def to_host(tree: Any) -> Any:
