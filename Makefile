@@ -1,4 +1,5 @@
 # Every target makes what it needs; PYTHON chooses the interpreter of .venv.
+# pip compiles nothing ahead: most modules of the libraries are never imported.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -28,13 +29,13 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: setup.py | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --no-compile --editable .
 	touch $@
 
 $(VENV)/installed-test: setup.py | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[test]'
 	touch $@ $(VENV)/installed
 
 $(VENV)/installed-slow: $(VENV)/installed-test
-	$(BIN)/python -m pip install --quiet --editable '.[bench,perceptual]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[bench,perceptual]'
 	touch $@
