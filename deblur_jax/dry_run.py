@@ -14,7 +14,7 @@ from deblur_jax.families import make_family
 from deblur_jax.models import layers
 from deblur_jax.ops import cost
 from deblur_jax.train_lib import collectives, parallel, state
-from deblur_jax.types import Batch
+from deblur_jax.types import Batch, InputError
 
 GIB = 2**30
 
@@ -68,13 +68,15 @@ def estimate(config: ConfigDict) -> Estimate:
   """
   mesh = parallel.make_mesh(config.mesh)
   parallel.check_batch_size(config.data.batch_size, mesh, config.accumulate)
+  if parallel.is_mapped(config.parallel, mesh):
+    raise InputError('--dry_run knows config.parallel=jit only')
   family = make_family(config)
   like = parallel.abstract(state.make_init(config, family), mesh)
   raw = raw_batch(config)
   step = train.make_uncompiled_step(config, family, mesh)
   with layers.plain():
-    macs = cost.macs(step, like, raw)
-    lowered = parallel.compile_step(step, like, mesh).lower(like, raw)
+    traced = parallel.compile_step(step, like, mesh).trace(like, raw)
+    lowered = traced.lower()
   # Of the code nothing is used: LLVM need not make it fast.
   compiled = lowered.compile({'xla_backend_optimization_level': 0})
   parts = {name: getattr(like, name) for name in ('params', 'opt', 'ema')}
@@ -84,7 +86,7 @@ def estimate(config: ConfigDict) -> Estimate:
     parameters={name: state.count(tree) for name, tree in like.params.items()},
     state_bytes={name: bytes_of(tree) for name, tree in parts.items()},
     temporary_bytes=compiled.memory_analysis().temp_size_in_bytes,
-    flops=2 * macs,
+    flops=2 * cost.macs_of(traced.jaxpr.jaxpr),
     collectives=collectives.collectives(compiled.as_text()),
   )
 

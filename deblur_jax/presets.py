@@ -119,7 +119,7 @@ def gan(config: ConfigDict, small: bool) -> ConfigDict:
   if small:
     config.gan.perceptual = 'matching'  # VGG16 costs more than all the rest
     config.gan.warmup_steps = config.steps // 4
-    config.gan.adversarial_weight = 0.0015
+    config.gan.adversarial_weight = 0.0007
     config.discriminator.channels = 16
     config.discriminator.layers = (3,)
     config.optim.learning_rate = 1e-3

@@ -162,6 +162,13 @@ def command(module, *arguments):
   return Done(status, stdout.getvalue(), stderr.getvalue())
 
 
+def finish(child, status=0):
+  """Waits for a process that must end so; returns its stdout and stderr."""
+  stdout, stderr = child.communicate()
+  assert child.returncode == status, stderr[-3000:]
+  return stdout, stderr
+
+
 def saved_steps(workdir):
   """The steps of all whole checkpoints."""
   found = workdir.glob('checkpoints/*')

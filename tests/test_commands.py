@@ -20,6 +20,7 @@ from deblur_jax.train_lib import writer
 from tests.runs import (
   TINY_FLAGS,
   command,
+  finish,
   picture,
   process,
   save,
@@ -36,8 +37,10 @@ CONFIG = '--config=configs/cnn_photos.py:small'
 def workdir(tmp_path_factory):
   """A workdir that `main` made."""
   path = tmp_path_factory.mktemp('run')
-  stdout, stderr = end(
-    'main', CONFIG, f'--workdir={path}', '--config.steps=4', *TINY_FLAGS
+  stdout, stderr = finish(
+    process(
+      'main', CONFIG, f'--workdir={path}', '--config.steps=4', *TINY_FLAGS
+    )
   )
   assert '| psnr' in stdout
   assert 'loss=' in stderr
@@ -175,7 +178,7 @@ def test_stopped_and_killed_training_goes_on_bit_exactly(tmp_path):
   """SIGTERM, then SIGKILL: the run ends as if neither had come."""
   flags = (CONFIG, *TINY_FLAGS, '--config.steps=60', '--config.ema.decay=0.9')
   whole, cut = tmp_path / 'whole', tmp_path / 'cut'
-  end('main', *flags, f'--workdir={whole}')
+  finish(process('main', *flags, f'--workdir={whole}'))
   ended, stderr = signal_after(1, signal.SIGTERM, cut, *flags)
   assert ended == 75
   stopped = saved_steps(cut)[-1]
@@ -183,7 +186,7 @@ def test_stopped_and_killed_training_goes_on_bit_exactly(tmp_path):
   ended, _ = signal_after(stopped + 1, signal.SIGKILL, cut, *flags)
   assert ended == -signal.SIGKILL
   assert stopped < saved_steps(cut)[-1] < 60
-  end('main', *flags, f'--workdir={cut}')
+  finish(process('main', *flags, f'--workdir={cut}'))
   expected, got = saved_state(whole), saved_state(cut)
   assert expected.step == got.step == 60
   jax.tree.map(np.testing.assert_array_equal, expected, got)
@@ -204,14 +207,6 @@ def signal_after(step, number, workdir, *flags):
   child.send_signal(number)
   _, stderr = child.communicate()
   return child.returncode, stderr
-
-
-def end(module, *arguments):
-  """Runs a command in a process of its own; returns its output."""
-  child = process(module, *arguments)
-  stdout, stderr = child.communicate()
-  assert child.returncode == 0, stderr
-  return stdout, stderr
 
 
 def poison(monkeypatch, bad):
@@ -292,6 +287,21 @@ def test_init_from(workdir, tmp_path):
   one_line(wider, 2, '--init_from', workdir)
 
 
+def test_dry_run_says_what_a_step_needs(tmp_path):
+  done = command(
+    'main',
+    CONFIG,
+    *TINY_FLAGS,
+    f'--workdir={tmp_path / "run"}',
+    '--dry_run',
+  )
+  assert done.returncode == 0, done.stderr
+  lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+  assert lines['devices'] == '4: 4 data x 1 fsdp'
+  assert 'GiB' in done.stdout and '1 all-reduce of' in lines['collectives']
+  assert not (tmp_path / 'run').exists()
+
+
 BAD = {
   'no config': ('main', [], 2, '--config=configs/'),
   'config file': ('main', ['--config=configs/none.py'], 2, 'none.py'),
@@ -305,6 +315,12 @@ BAD = {
     [CONFIG, '--config.data.blur.kinds=("fog",)'],
     2,
     'fog',
+  ),
+  'dry run': (
+    'main',
+    [CONFIG, '--dry_run', '--config.parallel=pmap'],
+    2,
+    'parallel=jit only',
   ),
   'data set': ('main', [CONFIG, '--config.data.name=none'], 2, 'name=none'),
   'workdir': ('evaluate', ['--workdir=nowhere'], 2, 'nowhere'),

@@ -9,7 +9,14 @@ import jax
 import numpy as np
 import pytest
 
-from tests.runs import process, saved_state, saved_steps, scalars, tiny_file
+from tests.runs import (
+  finish,
+  process,
+  saved_state,
+  saved_steps,
+  scalars,
+  tiny_file,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -34,11 +41,6 @@ def begin(folder):
   configs = ','.join(f'{family}_tiny.py' for family in FAMILIES)
   options = '--output=report', '--cascade=cnn>gan', '--ensemble'
   return process('compare', f'--configs={configs}', *options, cwd=folder)
-
-
-def finish(child):
-  _, stderr = child.communicate()
-  assert child.returncode == 0, stderr[-2000:]
 
 
 def kill_at(child, folder, milestone, delay):

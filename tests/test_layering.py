@@ -16,7 +16,7 @@ RANKS = (
   ('train_lib', 'data'),
   ('models', 'ops', 'presets'),
   ('config',),
-  ('cli', 'files'),
+  ('cli', 'files', 'options'),
   ('types',),
 )
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}

@@ -20,6 +20,7 @@ from deblur_jax.train_lib import processes, writer
 from tests.runs import (
   ROOT,
   command,
+  finish,
   picture,
   process,
   save,
@@ -47,12 +48,6 @@ def local(count, devices, *flags):
       'JAX_NUM_CPU_DEVICES': str(devices),
     },
   )
-
-
-def end(child, status=0):
-  _, stderr = child.communicate()
-  assert child.returncode == status, stderr[-3000:]
-  return stderr
 
 
 def by_step(workdir):
@@ -93,7 +88,7 @@ def train_both_ways(folder, count, devices, **changes):
   changes |= pictures(folder / 'pictures')
   config = tiny_file(folder / 'tiny.py', steps=5, **changes)
   many, one = folder / 'many', folder / 'one'
-  end(local(count, devices, f'--config={config}', f'--workdir={many}'))
+  finish(local(count, devices, f'--config={config}', f'--workdir={many}'))
   done = command('main', f'--config={config}', f'--workdir={one}')
   assert done.returncode == 0, done.stderr
   return many, one
@@ -132,12 +127,12 @@ def test_sigterm_saves_in_all_processes_and_one_process_goes_on(tmp_path):
   wait_for_step(tmp_path / 'cut', 20)
   before = max(line['step'] for line in scalars(tmp_path / 'cut'))
   child.send_signal(signal.SIGTERM)
-  stderr = end(child, 75)
+  _, stderr = finish(child, 75)
   saved = int(saved_state(tmp_path / 'cut').step)
   assert stderr.count(f'saved step {saved};') == 2
   # They agree on the step after the latest one that any of them has begun.
   assert before <= saved <= before + 5
-  end(process('main', *flags, JAX_NUM_CPU_DEVICES='4'))
+  finish(process('main', *flags, JAX_NUM_CPU_DEVICES='4'))
   whole = f'--workdir={tmp_path / "whole"}'
   assert command('main', flags[0], whole).returncode == 0
   assert by_step(tmp_path / 'cut').keys() == by_step(tmp_path / 'whole').keys()
@@ -182,7 +177,7 @@ def test_a_lost_process_ends_the_other_and_is_named(lost, tmp_path):
   # JAX's words; process 0 is the leader.
   named = 'leader task', r'Task 1 |heartbeats\):\s*1\b'
   assert re.search(named[lost], stderr), stderr[-3000:]
-  end(local(2, 2, *flags))
+  finish(local(2, 2, *flags))
   assert saved_state(tmp_path / 'run').step == 400
 
 
@@ -197,7 +192,7 @@ def test_eight_devices_save_and_any_others_go_on(tmp_path):
   )
   saved = tmp_path / 'saved'
   flags = f'--config={config}', '--config.steps=4'
-  end(process('main', *flags, f'--workdir={saved}', JAX_NUM_CPU_DEVICES='8'))
+  finish(process('main', *flags, f'--workdir={saved}', JAX_NUM_CPU_DEVICES='8'))
   ways = {
     'one': lambda *f: process('main', *f, JAX_NUM_CPU_DEVICES='1'),
     'four': lambda *f: process('main', *f, JAX_NUM_CPU_DEVICES='4'),
@@ -205,7 +200,7 @@ def test_eight_devices_save_and_any_others_go_on(tmp_path):
   }
   for way, start in ways.items():
     shutil.copytree(saved, tmp_path / way)
-    end(
+    finish(
       start(
         f'--config={config}',
         '--config.steps=7',
@@ -252,7 +247,7 @@ def test_full_disk_keeps_the_last_checkpoint(small_disk, tmp_path):
     while True:
       file.write(bytes(4096))
       file.flush()
-  stderr = end(child, 2)
+  _, stderr = finish(child, 2)
   # A coroutine of orbax, never awaited, may have the last word.
   lines = stderr.replace('\r', '\n').splitlines()
   errors = [line for line in lines if line.startswith('error: ')]
@@ -262,7 +257,7 @@ def test_full_disk_keeps_the_last_checkpoint(small_disk, tmp_path):
   kept = saved_steps(run)
   assert kept
   filler.unlink()
-  end(process('main', *flags))
+  finish(process('main', *flags))
   assert saved_steps(run)[-1] == 60
 
 
@@ -271,9 +266,9 @@ def test_read_only_disk_is_one_line(small_disk, tmp_path):
   config = tiny_file(tmp_path / 'tiny.py', steps=300)
   run = small_disk / 'run'
   flags = f'--config={config}', f'--workdir={run}'
-  end(process('main', *flags, '--config.steps=4'))
+  finish(process('main', *flags, '--config.steps=4'))
   subprocess.run(['mount', '-o', 'remount,ro', small_disk], check=True)
-  stderr = end(process('main', *flags), 2)
+  _, stderr = finish(process('main', *flags), 2)
   assert last_line(stderr).startswith('error: ')
   assert str(run) in last_line(stderr)
   assert saved_steps(run)[-1] == 4
@@ -301,7 +296,7 @@ def test_others_are_expected_where_the_environment_says_so(
 def test_distributed_alone_says_what_is_missing(tmp_path):
   config = tiny_file(tmp_path / 'tiny.py')
   flags = f'--config={config}', f'--workdir={tmp_path / "run"}'
-  stderr = end(process('main', *flags, '--distributed'), 2)
+  _, stderr = finish(process('main', *flags, '--distributed'), 2)
   line = last_line(stderr)
   assert line.startswith('error: --distributed') and 'launch/local.sh' in line
   assert not (tmp_path / 'run').exists()

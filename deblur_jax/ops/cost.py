@@ -20,10 +20,11 @@ def macs(function: Callable, *args) -> int:
   Raises:
     ValueError: a loop whose length is known only when it runs.
   """
-  return _count(jax.make_jaxpr(function)(*args).jaxpr)
+  return macs_of(jax.make_jaxpr(function)(*args).jaxpr)
 
 
-def _count(jaxpr: Any) -> int:
+def macs_of(jaxpr: Any) -> int:
+  """Counts those of a jaxpr that is traced already; see `macs`."""
   return sum(_count_equation(equation) for equation in jaxpr.eqns)
 
 
@@ -35,7 +36,7 @@ def _count_equation(equation: Any) -> int:
     return _convolution(equation)
   if name == 'while':
     raise ValueError('the length of a while loop is not known beforehand')
-  inner = [_count(jaxpr) for jaxpr in _jaxprs(params)]
+  inner = [macs_of(jaxpr) for jaxpr in _jaxprs(params)]
   if name == 'cond':
     return max(inner)
   return sum(inner) * params.get('length', 1)

@@ -1,0 +1,44 @@
+"""The command line of `main`: its flags, and the config with its changes."""
+
+from absl import flags
+from ml_collections import config_flags
+
+from deblur_jax.types import InputError
+
+HELP = {
+  'config': 'a file, or FILE:small for two CPU cores; --config.key=value',
+  'workdir': 'where the run is kept; default: runs/FILE[_small]',
+  'init_from': 'a workdir whose weights a new run starts from',
+  'distributed': 'this is one of several processes; see launch/',
+  'dry_run': 'compile the step and say what it needs; train nothing',
+  'devices': 'of a dry run: how many; 0 for those of this machine',
+}
+
+
+def parse(argv: list[str]) -> flags.FlagValues:
+  """Parses the command line.
+
+  Raises:
+    InputError: an unknown flag or config key, or a value that does not fit.
+  """
+  values = flags.FlagValues()
+  config_flags.DEFINE_config_file(
+    'config', None, HELP['config'], flag_values=values, sys_argv=argv
+  )
+  for name in ('workdir', 'init_from'):
+    flags.DEFINE_string(name, '', HELP[name], flag_values=values)
+  for name in ('distributed', 'dry_run'):
+    flags.DEFINE_bool(name, False, HELP[name], flag_values=values)
+  flags.DEFINE_integer('devices', 0, HELP['devices'], flag_values=values)
+  flags.DEFINE_bool('help', False, 'show this', flag_values=values)
+  try:
+    values(argv)
+    if values.config is not None:
+      values.config.lock()  # fails where the file could not be loaded
+  except (AttributeError, KeyError) as error:
+    inner = error.args[0]  # of an AttributeError: a KeyError
+    key = ' '.join((inner if isinstance(inner, str) else inner.args[0]).split())
+    raise InputError(f'no such config key: {key}') from None
+  except (flags.Error, OSError, TypeError, ValueError) as error:
+    raise InputError(' '.join(str(error).split())) from None
+  return values
