@@ -43,6 +43,8 @@ setuptools.setup(
     'optax>=0.2.6',
     'orbax-checkpoint>=0.11.25',
     'pillow>=11.0',
+    'psutil>=6.0',
+    'pyvips[binary]>=3.0',  # pictures of 16 bits, which Pillow cuts to 8
     'scikit-image>=0.25',
     'scipy>=1.14',
     'tensorboardX>=2.6.2',

@@ -2,6 +2,7 @@
 
 import pathlib
 import sys
+import warnings
 from collections.abc import Callable
 
 import jax
@@ -25,6 +26,7 @@ def run(command: Callable[[], int | None]) -> None:
   # tfds and orbax warn about what we do on purpose; what they log as errors is
   # raised as well, and told in one line.
   logging.set_verbosity(logging.FATAL)
+  warnings.filterwarnings('ignore', module=r'PIL\.')  # of damaged metadata
   keep_compiled()
   try:
     status = command() or 0

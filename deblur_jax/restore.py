@@ -1,23 +1,29 @@
 """Deblurs picture files, or all pictures in folders.
 
-python -m deblur_jax.restore [--workdir=DIR] [--output=PATH] [--uncertainty]
-  [--sampler.nfe=N ...] INPUT...
+python -m deblur_jax.restore [--workdir=DIR] [--output=PATH] INPUT...
+  [--cascade=DIR,DIR] [--ensemble] [--strength=S] [--uncertainty]
+  [--sampler.nfe=N ...] [--device=cpu|gpu|tpu] [--tile=auto|N] [--memory=GIB]
+  [--quality=Q] [--overwrite] [--max_pixels=N] [--json]
 """
 
 import argparse
 import dataclasses
+import glob
+import json
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tqdm
 
 from deblur_jax import cli, evaluate, trained
-from deblur_jax.data import pictures, sources
+from deblur_jax.data import pictures
 from deblur_jax.imaging import picture as picture_lib
+from deblur_jax.restorer import Restorer, from_float
+from deblur_jax.runner import Result
 from deblur_jax.types import InputError
 
 SUFFIX = '_deblurred'
@@ -28,116 +34,151 @@ UNCERTAIN_GAIN = 10
 SOME_FAILED = 1
 RUNS = pathlib.Path('runs')
 
+Job = tuple[pathlib.Path, pathlib.Path]
+"""A picture file and where its result goes."""
+
+Draw = Callable[[np.ndarray, str], list[Result]]
+"""(pixels, name) -> samples of the sharp picture."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+  """How picture files are read and written.
+
+  Attributes:
+    quality: of JPEG and WebP results, 1 to 100.
+    overwrite: whether results may replace files.
+    max_pixels: of an input.
+  """
+
+  quality: int = picture_lib.QUALITY
+  overwrite: bool = False
+  max_pixels: int = pictures.MAX_PIXELS
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+  """What became of one file; `error` is empty if all went well."""
+
+  input: str
+  output: str
+  width: int = 0
+  height: int = 0
+  ms: int = 0
+  tiles: int = 0
+  warnings: tuple[str, ...] = ()
+  error: str = ''
+
+  def __str__(self) -> str:
+    if self.error:
+      return f'failed: {self.error}'
+    facts = [f'{self.width}x{self.height}', f'{self.ms / 1000:.1f} s']
+    if self.tiles > 1:
+      facts.append(f'{self.tiles} tiles')
+    return (
+      f'{self.input} -> {self.output} ({"; ".join([*facts, *self.warnings])})'
+    )
+
 
 def restore(
-  inputs: Sequence[pathlib.Path],
-  workdir: pathlib.Path | None = None,
-  output: pathlib.Path | None = None,
-  sampler: trained.Sampler = trained.NO_CHANGES,
-  uncertainty: bool = False,
-) -> list[str]:
-  """Deblurs files and folders; a file that fails does not stop the others.
-
-  Args:
-    inputs: picture files, or folders searched for pictures.
-    workdir: of the model; None for the newest finished one below runs/.
-    output: a file for one input, else a folder; None puts NAME_deblurred.EXT
-      beside each input.
-    sampler: what to change in `config.sampler`.
-    uncertainty: also writes RESULT_uncertainty.png, ten times the standard
-      deviation over samples; the result is then their mean.
-
-  Returns:
-    One line for each file that failed.
-
-  Raises:
-    InputError: nothing could start.
-  """
-  jobs = plan(inputs, output)
-  workdir = workdir or newest_workdir()
-  samples = 1
-  if uncertainty:
-    samples = sampler.get('samples', UNCERTAIN_SAMPLES)
-    sampler = {**sampler, 'samples': 1}
-  model = trained.load(workdir, sampler=sampler)
-  if uncertainty and (model.config.family != 'diffusion' or samples < 2):
-    raise InputError(
-      f'--uncertainty: {workdir} draws no samples; use a diffusion model, and '
-      'at least 2 samples'
-    )
-  draw = make_draw(model, samples)
-  failures = []
-  bar = tqdm.tqdm(jobs, 'deblurring', unit=' pictures', dynamic_ncols=True)
-  for source, target in bar:
+  jobs: Sequence[Job], draw: Draw, files: Files = Files()
+) -> Iterator[Done]:
+  """Deblurs files one by one; one that fails does not stop the others."""
+  for source, target in jobs:
+    begin = time.perf_counter()
     try:
-      deblur(source, target, draw, uncertainty)
+      done = deblur(source, target, draw, files)
     except InputError as error:
-      failures.append(str(error))
-      bar.write(f'failed: {error}', file=sys.stderr)
-  return failures
+      done = Done(str(source), str(target), error=str(error))
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+      if not is_memory(error):
+        raise
+      reason = f'{source}: out of memory; try --memory or --tile=256'
+      done = Done(str(source), str(target), error=reason)
+    ms = round(1e3 * (time.perf_counter() - begin))
+    yield dataclasses.replace(done, ms=ms)
 
 
-Draw = Callable[[np.ndarray, str], list[np.ndarray]]
-"""(blur u8[H,W,3], name) -> samples f32[H,W,3]."""
-
-
-def make_draw(model: trained.Model, samples: int) -> Draw:
-  """Returns what draws so many samples of the sharp picture."""
-  restore_batch = jax.jit(trained.make_restore(model.config, model.family))
-
-  def draw(pixels: np.ndarray, name: str) -> list[np.ndarray]:
-    ids = jnp.array([sources.example_id(name)], jnp.int32)
-    blur = jnp.asarray(pixels[None] / np.float32(255))
-    return [
-      np.asarray(restore_batch(model.params, blur, ids, jnp.int32(sample))[0])
-      for sample in range(samples)
-    ]
-
-  return draw
+def is_memory(error: Exception) -> bool:
+  """Whether an error says that memory ran out."""
+  return isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error)
 
 
 def deblur(
-  source: pathlib.Path, target: pathlib.Path, draw: Draw, uncertainty: bool
-) -> None:
-  """Deblurs one file: the mean of the samples, and how they differ."""
-  picture = picture_lib.read(source)
+  source: pathlib.Path, target: pathlib.Path, draw: Draw, files: Files
+) -> Done:
+  """Deblurs one file: the mean of the samples, and how they differ.
+
+  Raises:
+    InputError: it cannot be read or written.
+  """
+  if target.exists() and not files.overwrite:
+    raise InputError(f'{target}: is there already; --overwrite replaces it')
+  picture = picture_lib.read(source, files.max_pixels)
   drawn = draw(picture.pixels, source.name)
-  mean = trained.to_uint8(np.mean(drawn, axis=0))
-  picture_lib.write(dataclasses.replace(picture, pixels=mean), target)
-  if uncertainty:
-    write_uncertainty(drawn, target)
+  samples = [result.pixels for result in drawn]
+  mean = samples[0] if len(samples) == 1 else np.mean(samples, axis=0)
+  restored = from_float(mean, picture.pixels.dtype)
+  result = dataclasses.replace(picture, pixels=restored)
+  lost = picture_lib.write(result, target, files.quality)
+  if len(samples) > 1:
+    write_uncertainty(samples, target)
+  height, width = restored.shape[:2]
+  return Done(
+    str(source),
+    str(target),
+    width,
+    height,
+    tiles=sum(result.tiles for result in drawn),
+    warnings=(*picture.notes, *lost),
+  )
 
 
 def write_uncertainty(
-  drawn: Sequence[np.ndarray], target: pathlib.Path
+  samples: Sequence[np.ndarray], target: pathlib.Path
 ) -> None:
   """Writes the deviation of samples f32[H,W,3], averaged over the colours."""
-  deviation = UNCERTAIN_GAIN * np.std(drawn, axis=0, ddof=1).mean(-1)
+  deviation = UNCERTAIN_GAIN * np.std(samples, axis=0, ddof=1).mean(-1)
   grey = np.repeat(trained.to_uint8(deviation)[..., None], 3, axis=-1)
   path = target.with_name(f'{target.stem}{UNCERTAINTY}')
   picture_lib.write(picture_lib.Picture(grey, grey=True), path)
 
 
 def plan(
-  inputs: Sequence[pathlib.Path], output: pathlib.Path | None
-) -> list[tuple[pathlib.Path, pathlib.Path]]:
-  """Returns (source, target) for every picture.
+  inputs: Sequence[pathlib.Path], output: pathlib.Path | None = None
+) -> list[Job]:
+  """Finds the pictures and says where each result goes.
+
+  Args:
+    inputs: picture files, folders searched for pictures, or globs.
+    output: a file for one input, else a folder; None puts NAME_deblurred.EXT
+      beside each input.
 
   Raises:
     InputError: an input is missing or empty, or a target cannot be right.
   """
-  found = [pair for path in inputs for pair in expand(path)]
-  single = len(found) == 1 and inputs[0].is_file()
+  paths = [found for path in inputs for found in matches(path)]
+  found = [pair for path in paths for pair in expand(path)]
   if output is None:
     jobs = [(file, with_suffix(file)) for file, _ in found]
-  elif output.suffix.lower() in pictures.EXTENSIONS:
-    if not single:
+  elif output.suffix.lower() in pictures.EXTENSIONS and not output.is_dir():
+    if len(found) > 1 or paths[0].is_dir():
       raise InputError(f'{output}: a file cannot hold {len(found)} pictures')
     jobs = [(found[0][0], output)]
   else:
     jobs = [(file, output / name) for file, name in found]
   check_targets(jobs)
   return jobs
+
+
+def matches(path: pathlib.Path) -> list[pathlib.Path]:
+  """Returns a path itself, or, of a glob, the paths that it names."""
+  if path.exists() or not glob.has_magic(str(path)):
+    return [path]
+  found = sorted(map(pathlib.Path, glob.glob(str(path), recursive=True)))
+  if not found:
+    raise InputError(f'{path}: no file has such a name')
+  return found
 
 
 def expand(path: pathlib.Path) -> list[tuple[pathlib.Path, pathlib.Path]]:
@@ -164,7 +205,7 @@ def with_suffix(path: pathlib.Path) -> pathlib.Path:
   return path.with_name(f'{path.stem}{SUFFIX}{path.suffix}')
 
 
-def check_targets(jobs: Sequence[tuple[pathlib.Path, pathlib.Path]]) -> None:
+def check_targets(jobs: Sequence[Job]) -> None:
   """Raises InputError if a result would replace an input or another result."""
   taken = {source.resolve(): source for source, _ in jobs}
   for source, target in jobs:
@@ -194,8 +235,47 @@ def newest_workdir() -> pathlib.Path:
   return finished[-1].parent
 
 
-def main() -> int:
-  """The command; see the module docstring."""
+def choose_device(name: str) -> None:
+  """Has JAX run on a kind of device; to be called before it runs at all.
+
+  Raises:
+    InputError: there is none here.
+  """
+  jax.config.update('jax_platforms', name)
+  try:
+    jax.devices()
+  except RuntimeError as error:
+    reason = str(error).splitlines()[0]
+    raise InputError(f'--device={name}: none here ({reason})') from None
+
+
+def make_draw(flags: argparse.Namespace) -> Draw:
+  """Loads what the flags ask for.
+
+  Raises:
+    InputError: no such model, or one that cannot do it.
+  """
+  workdirs = flags.cascade or [flags.workdir or newest_workdir()]
+  sampler, samples = trained.sampler_of(flags), 1
+  if flags.uncertainty:
+    samples = sampler.get('samples', UNCERTAIN_SAMPLES)
+    sampler = {**sampler, 'samples': 1}
+  models = [trained.load(workdir, sampler=sampler) for workdir in workdirs]
+  random = any(model.config.family == 'diffusion' for model in models)
+  if flags.uncertainty and (samples < 2 or not random):
+    raise InputError(
+      f'--uncertainty: {workdirs[-1]} draws no samples; use a diffusion model, '
+      'and at least 2 samples'
+    )
+  options = ('strength', 'ensemble', 'memory', 'tile')
+  run = Restorer(models, **{name: getattr(flags, name) for name in options})
+  return lambda pixels, name: [
+    run.restore(pixels, name, sample) for sample in range(samples)
+  ]
+
+
+def parse() -> argparse.Namespace:
+  """Parses the command line."""
   parser = argparse.ArgumentParser(
     prog='deblur-jax', description=__doc__.split('\n')[0]
   )
@@ -208,17 +288,79 @@ def main() -> int:
     help='file or folder; default: NAME_deblurred.EXT beside each input',
   )
   add(
+    '--cascade',
+    type=lambda text: [pathlib.Path(part) for part in text.split(',')],
+    metavar='DIR,DIR',
+    help='models, each given the result of the one before; not --workdir',
+  )
+  add(
+    '--ensemble',
+    action='store_true',
+    help='mean over eight flips and turns: better, and eight times slower',
+  )
+  add('--strength', type=float, default=1.0, help='0 (input) to 1 (result)')
+  add(
     '--uncertainty',
     action='store_true',
     help='also write the deviation over samples (diffusion)',
   )
-  trained.add_sampler_flags(parser)
-  flags = parser.parse_args()
-  sampler = trained.sampler_of(flags)
-  failures = restore(
-    flags.inputs, flags.workdir, flags.output, sampler, flags.uncertainty
+  add('--device', choices=('cpu', 'gpu', 'tpu'), help='default: the fastest')
+  add(
+    '--tile',
+    type=lambda text: 0 if text == 'auto' else int(text),
+    default=0,
+    metavar='auto|N',
+    help='side of the tiles of large pictures; default: as memory allows',
   )
-  return SOME_FAILED if failures else 0
+  add(
+    '--memory',
+    type=float,
+    default=0.0,
+    metavar='GIB',
+    help='that may be taken; default: 60 %% of what is free',
+  )
+  add(
+    '--quality',
+    type=int,
+    choices=range(1, 101),
+    default=picture_lib.QUALITY,
+    metavar='1-100',
+    help=f'of JPEG and WebP; default: {picture_lib.QUALITY}',
+  )
+  add('--overwrite', action='store_true', help='results may replace files')
+  add(
+    '--max_pixels',
+    type=int,
+    default=pictures.MAX_PIXELS,
+    help='refuse larger pictures; default: %(default)s',
+  )
+  add('--json', action='store_true', help='print a line of JSON for each file')
+  trained.add_sampler_flags(parser)
+  return parser.parse_args()
+
+
+def main() -> int:
+  """The command; see the module docstring."""
+  flags = parse()
+  jobs = plan(flags.inputs, flags.output)
+  if flags.device:
+    choose_device(flags.device)
+  files = Files(flags.quality, flags.overwrite, flags.max_pixels)
+  failed = 0
+  bar = tqdm.tqdm(
+    restore(jobs, make_draw(flags), files),
+    'deblurring',
+    total=len(jobs),
+    unit=' pictures',
+    dynamic_ncols=True,
+  )
+  for done in bar:
+    failed += bool(done.error)
+    if flags.json:
+      bar.write(json.dumps(dataclasses.asdict(done)))
+    else:
+      bar.write(str(done), file=sys.stderr if done.error else sys.stdout)
+  return SOME_FAILED if failed else 0
 
 
 def run() -> None:

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from deblur_jax import config as config_lib
 from deblur_jax.families import make_family
+from deblur_jax.imaging import tiling
 from deblur_jax.ops.prepare import make_prepare
 from deblur_jax.ops.psf import BlurRanges
 from deblur_jax.train_lib import parallel, processes, state, step, writer
@@ -115,17 +116,43 @@ def make_degrade(config: ConfigDict, mesh: Mesh) -> Callable[[Batch], Batch]:
 def make_restore(config: ConfigDict, family: Family) -> Callable[..., Array]:
   """Returns restore(params, blur f32[B,H,W,3], id i32[B]) -> restored; pure.
 
-  A fourth argument, the number i32[] of a sample, asks for other randomness.
+  Networks see the picture mirrored at its borders: beyond them they would see
+  zeros, and darken or lighten the last few pixels. A fourth argument, the
+  number i32[] of a sample, asks for other randomness.
   """
+  restore_part = make_restore_part(config, family)
 
   def restore(
     params: Params, blur: Array, ids: Array, sample: Array | int = 0
   ) -> Array:
-    keys = step.fold_all(step.id_keys(config.eval.seed, ids), 1 + sample)
-    origin = jnp.zeros((len(ids), 2), jnp.int32)
-    return family.restore(params, blur, keys, origin)
+    sides = blur.shape[1:3]
+    before = tiling.MARGIN
+    pads = [(before, tiling.mirrored_side(n) - n - before) for n in sides]
+    seen = jnp.pad(blur, [(0, 0), *pads, (0, 0)], 'symmetric')
+    origin = jnp.full((len(ids), 2), -before)
+    made = restore_part(params, seen, ids, origin, sample)
+    rows, columns = (slice(before, before + n) for n in sides)
+    return made[:, rows, columns]
 
   return restore
+
+
+def make_restore_part(
+  config: ConfigDict, family: Family
+) -> Callable[..., Array]:
+  """Returns what restores parts of pictures, as they are; pure.
+
+  (params, blur f32[B,H,W,3], id i32[B], origin i32[B,2], sample) -> restored,
+  with the place of each part's first pixel in its whole picture.
+  """
+
+  def restore_part(
+    params: Params, blur: Array, ids: Array, origin: Array, sample: Array | int
+  ) -> Array:
+    keys = step.fold_all(step.id_keys(config.eval.seed, ids), 1 + sample)
+    return family.restore(params, blur, keys, origin)
+
+  return restore_part
 
 
 def to_uint8(images: Array) -> np.ndarray:

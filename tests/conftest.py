@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import subprocess
 import tempfile
 
 CACHE = pathlib.Path(tempfile.gettempdir()) / 'deblur_jax_test_cache'
@@ -13,6 +14,24 @@ os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = 'true'  # compiles sooner
 os.environ['TFDS_DATA_DIR'] = tempfile.mkdtemp(prefix='deblur_jax_tfds_')
 
 import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update('jax_num_cpu_devices', 4)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+  """A file system of ten megabytes that can be made read-only."""
+  disk = tmp_path / 'disk'
+  disk.mkdir()
+  mounted = subprocess.run(
+    ['mount', '-t', 'tmpfs', '-o', 'size=10m', 'tmpfs', disk],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  if mounted.returncode:
+    pytest.skip(f'mounting is not allowed here: {mounted.stderr.strip()}')
+  yield disk
+  subprocess.run(['umount', '-l', disk], check=True)

@@ -142,18 +142,6 @@ def test_restore_beside_and_into(workdir, tmp_path):
   assert Image.open(output).format == 'PNG'
 
 
-def test_restore_goes_on_after_a_bad_file(workdir, tmp_path):
-  good = save(tmp_path / 'good.png', picture())
-  bad = tmp_path / 'bad.jpg'
-  bad.write_bytes(b'rubbish')
-  done = command('restore', f'--workdir={workdir}', bad, good)
-  assert done.returncode == 1
-  assert 'failed: ' in done.stderr
-  assert str(bad) in done.stderr
-  names = {path.name for path in tmp_path.iterdir()}
-  assert names == {'good.png', 'bad.jpg', 'good_deblurred.png'}
-
-
 def test_compare_writes_table_and_figure(workdir, tmp_path):
   done = command('compare', f'--workdirs={workdir}', f'--output={tmp_path}')
   assert done.returncode == 0, done.stderr
@@ -178,7 +166,7 @@ def test_stopped_and_killed_training_goes_on_bit_exactly(tmp_path):
   """SIGTERM, then SIGKILL: the run ends as if neither had come."""
   flags = (CONFIG, *TINY_FLAGS, '--config.steps=60', '--config.ema.decay=0.9')
   whole, cut = tmp_path / 'whole', tmp_path / 'cut'
-  finish(process('main', *flags, f'--workdir={whole}'))
+  assert command('main', *flags, f'--workdir={whole}').returncode == 0
   ended, stderr = signal_after(1, signal.SIGTERM, cut, *flags)
   assert ended == 75
   stopped = saved_steps(cut)[-1]
@@ -186,7 +174,7 @@ def test_stopped_and_killed_training_goes_on_bit_exactly(tmp_path):
   ended, _ = signal_after(stopped + 1, signal.SIGKILL, cut, *flags)
   assert ended == -signal.SIGKILL
   assert stopped < saved_steps(cut)[-1] < 60
-  finish(process('main', *flags, f'--workdir={cut}'))
+  assert command('main', *flags, f'--workdir={cut}').returncode == 0
   expected, got = saved_state(whole), saved_state(cut)
   assert expected.step == got.step == 60
   jax.tree.map(np.testing.assert_array_equal, expected, got)
@@ -198,7 +186,8 @@ def signal_after(step, number, workdir, *flags):
 
   Returns its exit status and what it wrote to stderr.
   """
-  child = process('main', *flags, f'--workdir={workdir}')
+  flags = *flags, f'--workdir={workdir}'
+  child = process('main', *flags, JAX_NUM_CPU_DEVICES='4')  # as many as here
   deadline = time.monotonic() + 300
   while max(saved_steps(workdir), default=0) < step:
     assert time.monotonic() < deadline
@@ -355,11 +344,3 @@ def test_checkpoint_of_another_network(workdir, tmp_path):
   photo = save(tmp_path / 'photo.png', picture())
   done = command('restore', f'--workdir={run}', photo)
   one_line(done, 2, run, 'another network')
-
-
-def test_result_never_overwrites_an_input(workdir, tmp_path):
-  photo = save(tmp_path / 'photo.png', picture())
-  before = photo.read_bytes()
-  done = command('restore', f'--workdir={workdir}', f'--output={photo}', photo)
-  one_line(done, 2, photo, 'overwrite')
-  assert photo.read_bytes() == before

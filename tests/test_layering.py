@@ -6,8 +6,10 @@ import pathlib
 PACKAGE = pathlib.Path(__file__).parents[1] / 'deblur_jax'
 
 RANKS = (
+  ('glitches',),
   ('main', 'compare', 'restore'),
-  ('dry_run',),
+  ('dry_run', 'restorer'),
+  ('runner',),
   ('evaluate', 'train'),
   ('contenders',),
   ('trained',),

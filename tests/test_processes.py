@@ -213,23 +213,6 @@ def test_eight_devices_save_and_any_others_go_on(tmp_path):
     assert_same_run(tmp_path / way, tmp_path / 'one')
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-  """A file system of ten megabytes that can be made read-only."""
-  disk = tmp_path / 'disk'
-  disk.mkdir()
-  mounted = subprocess.run(
-    ['mount', '-t', 'tmpfs', '-o', 'size=10m', 'tmpfs', disk],
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  if mounted.returncode:
-    pytest.skip(f'mounting is not allowed here: {mounted.stderr.strip()}')
-  yield disk
-  subprocess.run(['umount', '-l', disk], check=True)
-
-
 def last_line(stderr):
   """What is left to read of a command that has a progress bar."""
   return stderr.replace('\r', '\n').strip().splitlines()[-1]

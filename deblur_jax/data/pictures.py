@@ -1,6 +1,8 @@
 """Picture files to arrays: RGB, 8 bits, upright."""
 
+import contextlib
 import pathlib
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -10,6 +12,7 @@ from deblur_jax.types import InputError
 EXTENSIONS = frozenset(
   ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 )
+MAX_PIXELS = 500_000_000
 
 
 def list_pictures(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -25,18 +28,29 @@ def read_rgb(path: pathlib.Path) -> np.ndarray:
   Raises:
     InputError: the file is missing, truncated or not a picture.
   """
-  return to_rgb(open_upright(path))
+  with opened(path) as image:
+    return to_rgb(ImageOps.exif_transpose(image))
 
 
-def open_upright(path: pathlib.Path) -> Image.Image:
-  """Reads the first frame of a picture, turned by its EXIF orientation.
+@contextlib.contextmanager
+def opened(
+  path: pathlib.Path, max_pixels: int = MAX_PIXELS
+) -> Iterator[Image.Image]:
+  """Opens a picture file; what Pillow raises while it is open is told so too.
 
   Raises:
-    InputError: the file is missing, truncated or not a picture.
+    InputError: the file is missing, truncated, not a picture, or larger than
+      `max_pixels`: a small file can hold more pixels than memory does.
   """
+  Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is below large photographs
   try:
     with Image.open(path) as image:
-      return ImageOps.exif_transpose(image)
+      if image.width * image.height > max_pixels:
+        raise InputError(
+          f'{path}: {image.width}x{image.height} pixels; the limit is '
+          f'{max_pixels} (--max_pixels in restore)'
+        )
+      yield image
   except FileNotFoundError:
     raise InputError(f'{path}: no such file') from None
   except UnidentifiedImageError:

@@ -5,15 +5,37 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from PIL import Image
+import pyvips
+from PIL import ExifTags, Image, ImageOps
 
 from deblur_jax import files
 from deblur_jax.data import pictures
+from deblur_jax.types import InputError
 
 QUALITY = 95
 """Of JPEG and WebP results."""
 
-GREY_MODES = ('1', 'L', 'LA', 'I', 'I;16', 'F')
+GREY_MODES = ('1', 'L', 'LA', 'La', 'I', 'F')
+DEEP = frozenset(('.png', '.tif', '.tiff'))
+"""Formats that hold 16 bits."""
+OPAQUE = frozenset(('.jpg', '.jpeg', '.bmp'))
+"""Formats that hold no transparency."""
+DESCRIPTIVE = {
+  ExifTags.Base.ImageDescription,
+  ExifTags.Base.Make,
+  ExifTags.Base.Model,
+  ExifTags.Base.Software,
+  ExifTags.Base.DateTime,
+  ExifTags.Base.Artist,
+  ExifTags.Base.Copyright,
+  ExifTags.IFD.Exif,
+  ExifTags.IFD.GPSInfo,
+}
+"""EXIF tags that may go from one TIFF file to another."""
+MM_PER_INCH = 25.4
+VIPS_FIELDS = {'exif': 'exif-data', 'icc_profile': 'icc-profile-data'}
+LUMA = np.float32([0.299, 0.587, 0.114])
+"""Of red, green and blue (ITU-R BT.601), as Pillow makes grey."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,49 +43,181 @@ class Picture:
   """A picture, upright.
 
   Attributes:
-    pixels: u8[H,W,3].
-    alpha: u8[H,W], or None.
+    pixels: u8[H,W,3] or u16[H,W,3].
+    alpha: [H,W] of that type, or None.
     grey: whether the file has one channel of light.
-    info: EXIF data and colour profile, by Pillow's names.
+    info: EXIF data, colour profile and resolution, by Pillow's names.
+    notes: what of the file is not kept.
   """
 
   pixels: np.ndarray
   alpha: np.ndarray | None = None
   grey: bool = False
   info: dict[str, Any] = dataclasses.field(default_factory=dict)
+  notes: tuple[str, ...] = ()
 
 
-def read(path: pathlib.Path) -> Picture:
+def read(path: pathlib.Path, max_pixels: int = pictures.MAX_PIXELS) -> Picture:
   """Reads the first frame of a picture file.
 
   Raises:
-    InputError: the file is missing, truncated or not a picture.
+    InputError: the file is missing, truncated, too large or not a picture.
   """
-  image = pictures.open_upright(path)
-  alpha = None
-  if image.has_transparency_data:
-    alpha = np.asarray(image.convert('RGBA'))[..., 3]
-  # A CMYK profile would colour the RGB result wrongly.
-  profile = image.mode != 'CMYK' and image.info.get('icc_profile')
-  info = {'exif': image.getexif().tobytes(), 'icc_profile': profile}
-  return Picture(
-    pixels=pictures.to_rgb(image),
-    alpha=alpha,
-    grey=image.mode in GREY_MODES,
-    info={key: value for key, value in info.items() if value},
-  )
+  with pictures.opened(path, max_pixels) as image:
+    notes = []
+    frames = getattr(image, 'n_frames', 1)
+    if frames > 1:
+      notes.append(f'the first of {frames} frames')
+    if image.mode == 'CMYK':
+      notes.append('CMYK became RGB')
+    if is_deep(image):
+      pixels, alpha, grey = read_deep(path)
+    else:
+      ImageOps.exif_transpose(image, in_place=True)
+      pixels, alpha = pictures.to_rgb(image), read_alpha(image)
+      grey = image.mode in GREY_MODES
+    info = {**read_info(image), **read_exif(image)}
+  return Picture(pixels, alpha, grey, info, tuple(notes))
 
 
-def write(picture: Picture, path: pathlib.Path) -> None:
+def is_deep(image: Image.Image) -> bool:
+  """Whether an opened file holds 16 bits, which Pillow cuts to 8 in colour."""
+  raw = [image.mode, *(str(part.args) for part in image.tile)]
+  return image.mode != 'CMYK' and any(';16' in word for word in raw)
+
+
+def read_deep(
+  path: pathlib.Path,
+) -> tuple[np.ndarray, np.ndarray | None, bool]:
+  """Returns u16[H,W,3], alpha and whether it is grey, upright.
+
+  Raises:
+    InputError: the file is broken.
+  """
+  try:
+    # It would remember a file's former contents by its name.
+    image = pyvips.Image.new_from_file(
+      str(path), fail_on='truncated', revalidate=True
+    )
+    channels = np.atleast_3d(image.autorot().numpy())
+  except pyvips.Error as error:
+    reason = ' '.join(str(error).split())
+    raise InputError(f'{path}: broken picture ({reason})') from None
+  count = channels.shape[2]
+  grey = count < 3
+  pixels = channels[..., :1].repeat(3, -1) if grey else channels[..., :3]
+  alpha = channels[..., -1] if count in (2, 4) else None
+  return pixels, alpha, grey
+
+
+def read_alpha(image: Image.Image) -> np.ndarray | None:
+  """Returns the transparency u8[H,W] of a picture, if it has any."""
+  if not image.has_transparency_data:
+    return None
+  return np.asarray(image.convert('RGBA'))[..., 3]
+
+
+def read_info(image: Image.Image) -> dict[str, Any]:
+  """Returns the metadata that a result keeps, but for EXIF data."""
+  names = ['dpi', 'xmp']
+  if image.mode != 'CMYK':  # whose profile would colour the result wrongly
+    names.append('icc_profile')
+  return {name: image.info[name] for name in names if image.info.get(name)}
+
+
+def read_exif(image: Image.Image) -> dict[str, bytes]:
+  """Returns {'exif': data} without the orientation, {} if there is none."""
+  exif = image.getexif()
+  if image.format == 'TIFF':  # its other tags say how the file is laid out
+    dropped = set(exif) - DESCRIPTIVE
+  else:
+    dropped = {ExifTags.Base.Orientation} & set(exif)
+  for tag in dropped:
+    del exif[tag]
+  return {'exif': exif.tobytes()} if exif else {}
+
+
+def write(
+  picture: Picture, path: pathlib.Path, quality: int = QUALITY
+) -> tuple[str, ...]:
   """Writes a picture in the format of the path's extension, whole.
+
+  Returns:
+    What the format could not keep.
 
   Raises:
     InputError: the file cannot be written.
   """
-  image = Image.fromarray(picture.pixels)
-  if picture.alpha is not None and path.suffix.lower() not in ('.jpg', '.jpeg'):
-    image.putalpha(Image.fromarray(picture.alpha))
-  if picture.grey:
-    image = image.convert('LA' if image.mode == 'RGBA' else 'L')
+  extension, lost = path.suffix.lower(), []
+  if picture.alpha is not None and extension in OPAQUE:
+    lost.append(f'{extension} holds no transparency')
+    picture = dataclasses.replace(picture, alpha=None)
+  deep = picture.pixels.dtype == np.uint16
+  if deep and extension not in DEEP:
+    lost.append(f'{extension} holds 8 bits: 16 were cut')
+    picture, deep = shallow(picture), False
+  if deep and extension != '.png' and 'exif' in picture.info:
+    lost.append('EXIF data of 16-bit TIFF')
   with files.whole(path) as temporary:
-    image.save(temporary, quality=QUALITY, **picture.info)
+    if deep:
+      write_deep(picture, temporary)
+    else:
+      write_shallow(picture, temporary, quality)
+  return tuple(lost)
+
+
+def shallow(picture: Picture) -> Picture:
+  """Rounds a picture of 16 bits to 8."""
+
+  def cut(channel: np.ndarray | None) -> np.ndarray | None:
+    if channel is None:
+      return None
+    return ((channel.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+  return dataclasses.replace(
+    picture, pixels=cut(picture.pixels), alpha=cut(picture.alpha)
+  )
+
+
+def channels_of(picture: Picture) -> np.ndarray:
+  """Returns [H,W,1 to 4] as a file holds it: grey or colour, and alpha."""
+  pixels = picture.pixels
+  if picture.grey:
+    pixels = np.round(pixels @ LUMA).astype(pixels.dtype)[..., None]
+  if picture.alpha is None:
+    return pixels
+  return np.concatenate([pixels, picture.alpha[..., None]], -1)
+
+
+def write_shallow(picture: Picture, path: pathlib.Path, quality: int) -> None:
+  """Writes 8 bits."""
+  channels = channels_of(picture)
+  if channels.shape[2] == 1:
+    channels = channels[..., 0]
+  if path.suffix.lower() in ('.tif', '.tiff'):
+    how = {'compression': 'tiff_adobe_deflate'}
+  else:
+    # What was sharpened is not to lose half of its colours' resolution.
+    how = {'quality': quality, 'subsampling': 0 if quality >= 90 else 2}
+  Image.fromarray(channels).save(path, **how, **picture.info)
+
+
+def write_deep(picture: Picture, path: pathlib.Path) -> None:
+  """Writes 16 bits.
+
+  Raises:
+    OSError: the file cannot be written.
+  """
+  kind = 'grey16' if picture.grey else 'rgb16'
+  channels = np.ascontiguousarray(channels_of(picture))
+  image = pyvips.Image.new_from_array(channels, interpretation=kind)
+  per_mm = [dots / MM_PER_INCH for dots in picture.info.get('dpi', (72, 72))]
+  image = image.copy(xres=float(per_mm[0]), yres=float(per_mm[1]))
+  for name, field in VIPS_FIELDS.items():
+    if name in picture.info:
+      image.set_type(pyvips.GValue.blob_type, field, picture.info[name])
+  how = {} if path.suffix.lower() == '.png' else {'compression': 'deflate'}
+  try:
+    image.write_to_file(str(path), **how)
+  except pyvips.Error as error:
+    raise OSError(' '.join(str(error).split())) from None

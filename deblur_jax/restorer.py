@@ -1,0 +1,134 @@
+"""Restores pictures as arrays: what Python users meet.
+
+restore = Restorer.load('runs/cnn_photos_small')
+sharp = restore(blurred)
+"""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+
+from deblur_jax import trained
+from deblur_jax.data import sources
+from deblur_jax.runner import Result, Runner, to_float
+from deblur_jax.types import InputError
+
+TURNS = [(quarters, flip) for quarters in range(4) for flip in (1, -1)]
+"""Quarter turns, and a flip of the columns before."""
+ROWS = 256
+
+
+class Restorer:
+  """Restores pictures of any size with a model, or several in sequence."""
+
+  def __init__(
+    self,
+    models: Sequence[trained.Model],
+    *,
+    strength: float = 1.0,
+    ensemble: bool = False,
+    memory: float = 0.0,
+    tile: int = 0,
+  ) -> None:
+    """Prepares models.
+
+    Args:
+      models: each is given the result of the one before.
+      strength: 0 gives the input, 1 the result, between them a mixture.
+      ensemble: takes the mean over the eight flips and turns of a picture
+        (Timofte et al. 2016), in eight times the time.
+      memory: GiB that the process may take; 0 for 60 % of what is free.
+      tile: side of the tiles of larger pictures; 0 lets memory say.
+
+    Raises:
+      InputError: one of these makes no sense.
+    """
+    if not 0 <= strength <= 1:
+      raise InputError(f'--strength={strength}: use 0 to 1')
+    self._runners = [Runner(model, memory, tile) for model in models]
+    self._strength = strength
+    self._turns = TURNS if ensemble else TURNS[:1]
+
+  @classmethod
+  def load(
+    cls,
+    *workdirs: pathlib.Path | str,
+    sampler: trained.Sampler = trained.NO_CHANGES,
+    **options,
+  ) -> Self:
+    """Loads the models of workdirs.
+
+    Args:
+      *workdirs: one model's, or those of a cascade in order.
+      sampler: what to change in `config.sampler`; see `trained.SAMPLER`.
+      **options: those of `__init__`.
+
+    Raises:
+      InputError: no such workdir, or an option that makes no sense.
+    """
+    models = [
+      trained.load(pathlib.Path(workdir), sampler=sampler)
+      for workdir in workdirs
+    ]
+    return cls(models, **options)
+
+  def __call__(self, pixels: np.ndarray, name: str = '') -> np.ndarray:
+    """Restores a picture.
+
+    Args:
+      pixels: u8[H,W,3], u16[H,W,3], or f32[H,W,3] in [0,1].
+      name: of the picture; the noise of a diffusion model hangs on it.
+
+    Returns:
+      The restored picture, of the same shape and type.
+
+    Raises:
+      InputError: it is no such picture, or there is too little memory.
+    """
+    return from_float(self.restore(pixels, name).pixels, pixels.dtype)
+
+  def restore(
+    self, pixels: np.ndarray, name: str = '', sample: int = 0
+  ) -> Result:
+    """Restores as `__call__`, to floats; another `sample` is other noise."""
+    check(pixels)
+    number = sources.example_id(name)
+    total, tiles = None, 0
+    for quarters, flip in self._turns:
+      made = np.rot90(pixels[:, ::flip], quarters)
+      for run in self._runners:
+        made, parts = run(made, number, sample)
+        tiles += parts
+      made = np.rot90(made, -quarters)[:, ::flip]
+      total = made if total is None else total + made
+    if len(self._turns) > 1:
+      total /= len(self._turns)
+    if self._strength < 1:
+      total = to_float(pixels) * (1 - self._strength) + total * self._strength
+    return Result(total, tiles)
+
+
+def check(pixels: np.ndarray) -> None:
+  """Raises InputError unless an array is a picture as `Restorer` takes it."""
+  good = pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.size
+  if not good or pixels.dtype not in (np.uint8, np.uint16, np.float32):
+    raise InputError(
+      f'an array {pixels.dtype}{list(pixels.shape)} is no picture: use u8, '
+      'u16, or f32 in [0,1], of shape [H,W,3]'
+    )
+
+
+def from_float(pixels: np.ndarray, dtype: np.dtype) -> np.ndarray:
+  """Rounds f32 in [0,1] to u8 or u16, clipped; f32 stays as it is."""
+  if dtype == np.float32:
+    return pixels
+  highest, whole = (
+    np.float32(np.iinfo(dtype).max),
+    np.empty(pixels.shape, dtype),
+  )
+  for row in range(0, len(pixels), ROWS):  # copies of all would be gigabytes
+    some = slice(row, row + ROWS)
+    whole[some] = np.round(pixels[some].clip(0, 1) * highest)
+  return whole

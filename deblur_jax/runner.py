@@ -1,0 +1,210 @@
+"""One model over one picture of any size: whole, or in tiles."""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import psutil
+
+from deblur_jax import trained
+from deblur_jax.imaging import tiling
+from deblur_jax.train_lib import parallel
+from deblur_jax.types import InputError
+
+GIB = 2**30
+FREE_SHARE = 0.6
+WHOLE_PIXELS = 4_000_000
+"""Larger pictures go in tiles: as fast by then, and in less memory."""
+WHOLE_SHAPES = 2
+"""Shapes of whole pictures that are compiled; others go in tiles."""
+SIDES = (1024, 512, 256)
+SMALL_SIDE = 512
+"""Of the tile that a picture goes in which fits into one of these."""
+SMALLEST_SIDE = tiling.OVERLAP + 2 * tiling.RAMP
+
+Place = tuple[int, int]
+"""Row and column of a part's first pixel in its whole picture."""
+
+
+class Result(NamedTuple):
+  """A restored picture.
+
+  Attributes:
+    pixels: f32[H,W,3] in [0,1].
+    tiles: that it was made of; 1 if it went whole.
+  """
+
+  pixels: np.ndarray
+  tiles: int
+
+
+class Runner:
+  """Restores pictures of any size with one model.
+
+  One picture under one name always gives one result; going whole or in tiles
+  changes it by less than can be seen.
+  """
+
+  def __init__(
+    self, model: trained.Model, memory: float = 0.0, tile: int = 0
+  ) -> None:
+    """Prepares a model.
+
+    Args:
+      model: the model.
+      memory: GiB that the process may take; 0 for 60 % of what is free.
+      tile: side of the tiles of larger pictures; 0 lets memory say.
+
+    Raises:
+      InputError: tile or memory makes no sense.
+    """
+    if tile < 0 or 0 < tile < SMALLEST_SIDE:
+      raise InputError(f'--tile={tile}: use {SMALLEST_SIDE} or more, or auto')
+    if memory < 0:
+      raise InputError(f'--memory={memory}: use GiB above 0')
+    self._params = model.params
+    self._memory = memory
+    self._tile = -(-tile // tiling.MULTIPLE) * tiling.MULTIPLE
+    self._mesh = parallel.make_mesh()
+    self._shapes = set()
+    self._part = jax.jit(trained.make_restore_part(model.config, model.family))
+
+  def __call__(
+    self, pixels: np.ndarray, number: int, sample: int = 0
+  ) -> Result:
+    """Restores a picture.
+
+    Args:
+      pixels: u8[H,W,3], u16[H,W,3], or f32[H,W,3] in [0,1].
+      number: of the picture; the noise of a diffusion model hangs on it.
+      sample: another one is other noise.
+
+    Raises:
+      InputError: memory is too small for a tile.
+    """
+    whole = tuple(map(tiling.mirrored_side, pixels.shape[:2]))
+    if not self._goes_whole(whole):
+      return self._restore_tiles(pixels, number, sample)
+    self._shapes.add(whole)
+    start = (-tiling.MARGIN, -tiling.MARGIN)
+    seen = tiling.mirrored(pixels, start, whole)
+    made = self._run([seen], [start], number, sample)[0]
+    rows, columns = (
+      slice(tiling.MARGIN, tiling.MARGIN + n) for n in pixels.shape[:2]
+    )
+    return Result(made[rows, columns], 1)
+
+  def _restore_tiles(
+    self, pixels: np.ndarray, number: int, sample: int
+  ) -> Result:
+    longest = max(map(tiling.mirrored_side, pixels.shape[:2]))
+    small = longest <= SMALL_SIDE < self._side
+    side = SMALL_SIDE if small else self._side
+    tiles = tiling.Tiles(*pixels.shape[:2], side)
+    made = np.zeros(pixels.shape, np.float32)
+    all_places, count = list(tiles), self._at_once
+    for first in range(0, len(all_places), count):
+      places = all_places[first : first + count]
+      # The last one again, where some are missing: one shape is compiled.
+      filled = places + places[-1:] * (count - len(places))
+      seen = [tiles.cut(pixels, place) for place in filled]
+      for place, tile in zip(
+        places, self._run(seen, filled, number, sample), strict=False
+      ):
+        tiles.add(made, tile, place)
+    return Result(made, len(tiles))
+
+  def _run(
+    self,
+    parts: Sequence[np.ndarray],
+    places: Sequence[Place],
+    number: int,
+    sample: int,
+  ) -> np.ndarray:
+    """Restores equal parts of picture `number` in one call."""
+    batch = {
+      'blur': to_float(np.stack(parts)),
+      'id': np.full(len(parts), number, np.int32),
+      'origin': np.array(places, np.int32),
+    }
+    if len(parts) == self._at_once:
+      batch = parallel.put_whole_batch(batch, self._mesh)
+    made = self._part(self._params, *batch.values(), jnp.int32(sample))
+    return np.asarray(made)
+
+  def _goes_whole(self, shape: tuple[int, int]) -> bool:
+    """Whether a picture, mirrored to this shape, is restored whole."""
+    if shape not in self._shapes and len(self._shapes) == WHOLE_SHAPES:
+      return False
+    if self._tile:
+      return max(shape) <= self._tile
+    pixels = math.prod(shape)
+    return (
+      pixels <= WHOLE_PIXELS and pixels * self._bytes_per_pixel <= self._room
+    )
+
+  @functools.cached_property
+  def _side(self) -> int:
+    """Side of the tiles: one for all pictures, so that one shape is compiled.
+
+    Raises:
+      InputError: memory is too small for the smallest tile.
+    """
+    if self._tile:
+      return self._tile
+    room = self._room
+    needed = {
+      side: side**2 * self._at_once * self._bytes_per_pixel for side in SIDES
+    }
+    for side in SIDES:
+      if needed[side] <= room:
+        return side
+    lacking = (needed[side] - room) / GIB
+    raise InputError(
+      f'too little memory: {lacking:.2f} GiB more are needed; free some, or '
+      'raise --memory'
+    )
+
+  @property
+  def _at_once(self) -> int:
+    """Tiles in one call: on a CPU, one already keeps all cores busy."""
+    return self._mesh.size * (1 if jax.default_backend() == 'cpu' else 4)
+
+  @functools.cached_property
+  def _bytes_per_pixel(self) -> float:
+    """What the networks take at once, by the compiler's own account."""
+    side = SMALL_SIDE
+    shape = jax.ShapeDtypeStruct
+    lowered = self._part.lower(
+      self._params,
+      shape((1, side, side, 3), jnp.float32),
+      shape((1,), jnp.int32),
+      shape((1, 2), jnp.int32),
+      shape((), jnp.int32),
+    )
+    # Nobody runs this one: LLVM need not make it fast.
+    quick = {'xla_backend_optimization_level': 0}
+    stats = lowered.compile(quick).memory_analysis()
+    return stats.temp_size_in_bytes / side**2
+
+  @property
+  def _room(self) -> float:
+    """Bytes that the networks may take."""
+    device = jax.devices()[0].memory_stats()
+    if device is not None:
+      free = device['bytes_limit'] - device['bytes_in_use']
+      return self._memory * GIB or FREE_SHARE * free
+    if not self._memory:
+      return FREE_SHARE * psutil.virtual_memory().available
+    return self._memory * GIB - psutil.Process().memory_info().rss
+
+
+def to_float(pixels: np.ndarray) -> np.ndarray:
+  """Returns f32 in [0,1] of u8, u16 or f32."""
+  if pixels.dtype == np.float32:
+    return pixels
+  return pixels / np.float32(np.iinfo(pixels.dtype).max)
