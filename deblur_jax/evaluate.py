@@ -74,7 +74,7 @@ class Scored:
 
   row: Row
   pictures: tuple[np.ndarray, np.ndarray, np.ndarray]
-  seconds: float
+  duration: contenders.Duration
 
 
 def score_all(contender: contenders.Contender, test: Test) -> Iterator[Scored]:
@@ -91,7 +91,8 @@ def score_all(contender: contenders.Contender, test: Test) -> Iterator[Scored]:
   with futures.ThreadPoolExecutor() as pool:
     for names, raw in batches:
       batch = test.degrade(parallel.put_whole_batch(raw, mesh))
-      restored, seconds = contender.run(batch)
+      restored, duration = contender.run(batch)
+      own = duration._replace(seconds=duration.seconds / len(names))
       batch = processes.to_host(batch)
       if not processes.is_first():
         continue
@@ -101,7 +102,7 @@ def score_all(contender: contenders.Contender, test: Test) -> Iterator[Scored]:
       drawn = describe_blur(batch)
       for i, row in enumerate(scored):
         row |= {name: values[i] for name, values in drawn}
-        yield Scored(row, pictures[i], seconds / len(names))
+        yield Scored(row, pictures[i], own)
 
 
 def score(
@@ -180,7 +181,7 @@ def judge(
   """
   total = len(test.source) * test.repeats
   shown = set(np.linspace(0, total - 1, GRID_ROWS).astype(int))
-  rows, grid, shifts, seconds, room = [], [], {}, 0.0, KEPT_PIXELS
+  rows, grid, shifts, durations, room = [], [], {}, [], KEPT_PIXELS
   progress = tqdm.tqdm(
     score_all(contender, test),
     desc=f'{contender.name} on {test.dataset}',
@@ -193,7 +194,7 @@ def judge(
     saving = []
     for i, scored in enumerate(progress):
       rows.append(scored.row)
-      seconds += scored.seconds
+      durations.append(scored.duration)
       if test.source.real:
         blur, _, sharp = scored.pictures
         shifts[scored.row['image']] = align.shift(blur, sharp)
@@ -212,12 +213,18 @@ def judge(
     'dataset': test.dataset,
     'split': test.split,
     'images': len(rows),
-    'ms_per_image': round(1e3 * seconds / len(rows), 3),
+    'ms_per_image': round(1e3 * mean_seconds(durations), 3),
     **align.verdict(shifts),
     'metrics': summarise(rows),
   }
   write(output, record, rows, grid)
   return record
+
+
+def mean_seconds(durations: Sequence[contenders.Duration]) -> float:
+  """Mean without the first call of each shape, a slow one, if others follow."""
+  later = [one.seconds for one in durations if not one.first]
+  return float(np.mean(later or [one.seconds for one in durations]))
 
 
 def describe_contender(contender: contenders.Contender) -> dict[str, Any]:

@@ -332,6 +332,14 @@ def test_whole_batches_keep_every_picture_once():
   assert len(set(seen.values())) == 14
 
 
+@pytest.mark.parametrize(
+  ('most', 'count', 'rows'),
+  [(7, 8, 4), (3, 8, 2), (20, 8, 16), (8, 8, 8), (5, 1, 5), (0, 8, 1)],
+)
+def test_variants_of_a_photograph_fill_their_batches(most, count, rows):
+  assert pipeline.even(most, count) == rows
+
+
 def test_ids_hang_on_names_only():
   assert sources.example_id('chelsea@3') == sources.example_id('chelsea@3')
   assert 0 <= sources.example_id('x') < 2**31

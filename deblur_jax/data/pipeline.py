@@ -138,7 +138,7 @@ def whole_batches(
   for example in source:
     shape = example['sharp'].shape
     fitting = int(1e6 * megapixels / (shape[0] * shape[1]))
-    rows = max(fitting // multiple, 1) * multiple
+    rows = max(even(fitting, repeats) // multiple, 1) * multiple
     for name in variants(example['name'], repeats):
       waiting[shape].append((name, _row(example, name)))
       if len(waiting[shape]) == rows:
@@ -148,6 +148,13 @@ def whole_batches(
     # Another batch size would be compiled anew.
     rows = complete.get(shape, -(-len(queue) // multiple) * multiple)
     yield _collect(queue, rows)
+
+
+def even(most: int, count: int) -> int:
+  """Returns up to `most` rows, such that `count` alike leave none empty."""
+  if most >= count:
+    return most // count * count
+  return max((n for n in range(1, most + 1) if count % n == 0), default=1)
 
 
 def variants(name: str, repeats: int) -> list[str]:
