@@ -333,9 +333,11 @@ def test_interrupted_leaves_only_whole_files(workdir, tmp_path):
   for i in range(200):
     save(tmp_path / 'in' / f'{i:03}.png', picture(150, 150, seed=i))
   output = tmp_path / 'out'
-  child = process(
-    'restore', f'--workdir={workdir}', f'--output={output}', tmp_path / 'in'
-  )
+  flags = f'--workdir={workdir}', f'--output={output}', tmp_path / 'in'
+  # Where this process was told to ignore it, the child would ignore it as well.
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  child = process('restore', *flags)
+  signal.signal(signal.SIGINT, before)
   while len(list(output.glob('*.png'))) < 5 and child.poll() is None:
     time.sleep(0.01)
   child.send_signal(signal.SIGINT)

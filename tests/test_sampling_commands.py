@@ -99,8 +99,8 @@ def test_uncertainty_lies_beside_the_result(workdir, tmp_path):
   with Image.open(tmp_path / 'photo_deblurred_uncertainty.png') as image:
     assert image.size == (21, 30)
     assert np.asarray(image).std() > 0
-  done = command('restore', f'--workdir={workdir}', tmp_path)
-  assert done.returncode == 0
+  done = command('restore', f'--workdir={workdir}', '--overwrite', tmp_path)
+  assert done.returncode == 0, done.stderr
   assert len(list(tmp_path.iterdir())) == 3  # results are no inputs
 
 
