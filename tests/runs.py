@@ -169,6 +169,17 @@ def finish(child, status=0):
   return stdout, stderr
 
 
+def untrained(workdir, **changes):
+  """Makes the workdir of a tiny model that gives pictures back as they are."""
+  config = tiny_config().unlock()
+  config.update_from_flattened_dict(changes)
+  init = state.make_init(config, make_family(config))
+  config_lib.save(config, workdir, 'untrained')
+  with Checkpoints(workdir) as checkpoints:
+    checkpoints.save(init(), 1, None)
+  return workdir
+
+
 def saved_steps(workdir):
   """The steps of all whole checkpoints."""
   found = workdir.glob('checkpoints/*')

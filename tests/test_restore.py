@@ -19,7 +19,7 @@ from deblur_jax.data import pictures
 from deblur_jax.imaging import picture as picture_lib
 from deblur_jax.restorer import Restorer
 from deblur_jax.runner import Result, to_float
-from tests.runs import TINY_FLAGS, command, finish, picture, process, save
+from tests.runs import command, finish, picture, process, save, untrained
 from tests.test_tiling import lively_model
 
 ORIENTATION, MAKER = 0x0112, 0x010F
@@ -27,13 +27,7 @@ ORIENTATION, MAKER = 0x0112, 0x010F
 
 @pytest.fixture(scope='module')
 def workdir(tmp_path_factory):
-  """A workdir of a model that gives each picture back as it is."""
-  path = tmp_path_factory.mktemp('run') / 'identity'
-  config = '--config=configs/cnn_photos.py:small'
-  flags = (*TINY_FLAGS, '--config.steps=1', '--config.optim.learning_rate=0.0')
-  done = command('main', config, f'--workdir={path}', *flags)
-  assert done.returncode == 0, done.stderr
-  return path
+  return untrained(tmp_path_factory.mktemp('run') / 'identity')
 
 
 def run(workdir, *arguments):
