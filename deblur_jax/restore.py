@@ -274,6 +274,13 @@ def make_draw(flags: argparse.Namespace) -> Draw:
   ]
 
 
+def percent(text: str) -> int:
+  """Parses 1 to 100."""
+  if not text.isdecimal() or not 1 <= int(text) <= 100:
+    raise argparse.ArgumentTypeError(f'{text} is not 1 to 100')
+  return int(text)
+
+
 def parse() -> argparse.Namespace:
   """Parses the command line."""
   parser = argparse.ArgumentParser(
@@ -321,8 +328,7 @@ def parse() -> argparse.Namespace:
   )
   add(
     '--quality',
-    type=int,
-    choices=range(1, 101),
+    type=percent,
     default=picture_lib.QUALITY,
     metavar='1-100',
     help=f'of JPEG and WebP; default: {picture_lib.QUALITY}',
