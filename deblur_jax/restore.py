@@ -21,8 +21,9 @@ import tqdm
 
 from deblur_jax import cli, evaluate, trained
 from deblur_jax.data import pictures
+from deblur_jax.imaging import levels
 from deblur_jax.imaging import picture as picture_lib
-from deblur_jax.restorer import Restorer, from_float
+from deblur_jax.restorer import Restorer
 from deblur_jax.runner import Result
 from deblur_jax.types import InputError
 
@@ -118,7 +119,7 @@ def deblur(
   drawn = draw(picture.pixels, source.name)
   samples = [result.pixels for result in drawn]
   mean = samples[0] if len(samples) == 1 else np.mean(samples, axis=0)
-  restored = from_float(mean, picture.pixels.dtype)
+  restored = levels.from_float(mean, picture.pixels.dtype)
   result = dataclasses.replace(picture, pixels=restored)
   lost = picture_lib.write(result, target, files.quality)
   if len(samples) > 1:
@@ -139,7 +140,9 @@ def write_uncertainty(
 ) -> None:
   """Writes the deviation of samples f32[H,W,3], averaged over the colours."""
   deviation = UNCERTAIN_GAIN * np.std(samples, axis=0, ddof=1).mean(-1)
-  grey = np.repeat(trained.to_uint8(deviation)[..., None], 3, axis=-1)
+  grey = np.repeat(
+    levels.from_float(deviation, np.uint8)[..., None], 3, axis=-1
+  )
   path = target.with_name(f'{target.stem}{UNCERTAINTY}')
   picture_lib.write(picture_lib.Picture(grey, grey=True), path)
 

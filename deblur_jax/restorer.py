@@ -12,12 +12,12 @@ import numpy as np
 
 from deblur_jax import trained
 from deblur_jax.data import sources
-from deblur_jax.runner import Result, Runner, to_float
+from deblur_jax.imaging import levels
+from deblur_jax.runner import Result, Runner
 from deblur_jax.types import InputError
 
 TURNS = [(quarters, flip) for quarters in range(4) for flip in (1, -1)]
 """Quarter turns, and a flip of the columns before."""
-ROWS = 256
 
 
 class Restorer:
@@ -87,7 +87,7 @@ class Restorer:
     Raises:
       InputError: it is no such picture, or there is too little memory.
     """
-    return from_float(self.restore(pixels, name).pixels, pixels.dtype)
+    return levels.from_float(self.restore(pixels, name).pixels, pixels.dtype)
 
   def restore(
     self, pixels: np.ndarray, name: str = '', sample: int = 0
@@ -106,7 +106,9 @@ class Restorer:
     if len(self._turns) > 1:
       total /= len(self._turns)
     if self._strength < 1:
-      total = to_float(pixels) * (1 - self._strength) + total * self._strength
+      total = (
+        levels.to_float(pixels) * (1 - self._strength) + total * self._strength
+      )
     return Result(total, tiles)
 
 
@@ -118,17 +120,3 @@ def check(pixels: np.ndarray) -> None:
       f'an array {pixels.dtype}{list(pixels.shape)} is no picture: use u8, '
       'u16, or f32 in [0,1], of shape [H,W,3]'
     )
-
-
-def from_float(pixels: np.ndarray, dtype: np.dtype) -> np.ndarray:
-  """Rounds f32 in [0,1] to u8 or u16, clipped; f32 stays as it is."""
-  if dtype == np.float32:
-    return pixels
-  highest, whole = (
-    np.float32(np.iinfo(dtype).max),
-    np.empty(pixels.shape, dtype),
-  )
-  for row in range(0, len(pixels), ROWS):  # copies of all would be gigabytes
-    some = slice(row, row + ROWS)
-    whole[some] = np.round(pixels[some].clip(0, 1) * highest)
-  return whole

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 
 from deblur_jax import trained
-from deblur_jax.imaging import tiling
+from deblur_jax.imaging import levels, tiling
 from deblur_jax.train_lib import parallel
 from deblur_jax.types import InputError
 
@@ -127,7 +127,7 @@ class Runner:
   ) -> np.ndarray:
     """Restores equal parts of picture `number` in one call."""
     batch = {
-      'blur': to_float(np.stack(parts)),
+      'blur': levels.to_float(np.stack(parts)),
       'id': np.full(len(parts), number, np.int32),
       'origin': np.array(places, np.int32),
     }
@@ -143,6 +143,8 @@ class Runner:
     if self._tile:
       return max(shape) <= self._tile
     pixels = math.prod(shape)
+    if pixels <= SIDES[-1] ** 2:
+      return True  # a tile would take no less, and asking takes seconds
     return (
       pixels <= WHOLE_PIXELS and pixels * self._bytes_per_pixel <= self._room
     )
@@ -201,10 +203,3 @@ class Runner:
     if not self._memory:
       return FREE_SHARE * psutil.virtual_memory().available
     return self._memory * GIB - psutil.Process().memory_info().rss
-
-
-def to_float(pixels: np.ndarray) -> np.ndarray:
-  """Returns f32 in [0,1] of u8, u16 or f32."""
-  if pixels.dtype == np.float32:
-    return pixels
-  return pixels / np.float32(np.iinfo(pixels.dtype).max)

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from deblur_jax import config as config_lib
 from deblur_jax.families import make_family
-from deblur_jax.imaging import tiling
+from deblur_jax.imaging import levels, tiling
 from deblur_jax.ops.prepare import make_prepare
 from deblur_jax.ops.psf import BlurRanges
 from deblur_jax.train_lib import parallel, processes, state, step, writer
@@ -157,8 +157,7 @@ def make_restore_part(
 
 def to_uint8(images: Array) -> np.ndarray:
   """Rounds f32 in [0,1] to u8, as a picture file would hold it."""
-  levels = np.float32(processes.to_host(images)) * 255
-  return np.clip(np.round(levels), 0, 255).astype(np.uint8)
+  return levels.from_float(np.float32(processes.to_host(images)), np.uint8)
 
 
 def add_sampler_flags(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from deblur_jax.imaging import tiling
+
 SIDE = 16
 FLAT = 4.0
 """Grey levels: standard deviation below which a patch of 16 pixels is flat."""
@@ -32,6 +34,25 @@ def nyquist_energy(image, sharp):
     for side in sides
   ]
   return *energies, int(flat.sum())
+
+
+def psnr(a, b):
+  """Of pictures in [0,1], in dB."""
+  return -10 * np.log10(np.mean((a - b) ** 2) + 1e-30)
+
+
+def seam_ratio(whole, tiled, side):
+  """Mean absolute gradient at seams against elsewhere, whole's being 1."""
+  starts = np.array(tiling.Tiles(*tiled.shape[:2], side)._starts()[1][1:])
+  centre = starts + tiling.OVERLAP // 2
+  seams = (centre[:, None] + np.arange(-tiling.RAMP, tiling.RAMP)).ravel()
+  inside = np.isin(np.arange(tiled.shape[1] - 1), seams)
+  ratios = [
+    np.abs(np.diff(a, axis=1))[:, inside].mean()
+    / np.abs(np.diff(a, axis=1))[:, ~inside].mean()
+    for a in (tiled, whole)
+  ]
+  return ratios[0] / ratios[1]
 
 
 def _patches(image):

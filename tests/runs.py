@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from deblur_jax import cli
+from deblur_jax import cli, trained
 from deblur_jax import config as config_lib
 from deblur_jax.families import make_family
 from deblur_jax.train_lib import parallel, state, writer
@@ -53,6 +53,27 @@ def tiny_config():
   config.eval.images = 4
   config.log.every_steps = 1
   return config.lock()
+
+
+def lively_model(family='cnn', seed=0, **changes):
+  """A tiny model whose weights are all random, so that it does something."""
+  config = tiny_config().unlock()
+  config.family = family
+  config.model.name = 'unet' if family == 'diffusion' else 'nafnet'
+  config.update_from_flattened_dict(changes)
+  made = make_family(config)
+  key = jax.random.key(seed)
+  blur = np.zeros((1, 16, 16, 3), np.float32)
+  params = made.init(key, {'blur': blur, 'sharp': blur})
+  leaves, tree = jax.tree.flatten(params)
+  keys = jax.random.split(key, len(leaves))
+  moved = [
+    leaf + 0.1 * jax.random.normal(k, leaf.shape)
+    for leaf, k in zip(leaves, keys, strict=True)
+  ]
+  return trained.Model(
+    family, config, made, jax.tree.unflatten(tree, moved), 1, 0.0
+  )
 
 
 def linear_family(ema=()):

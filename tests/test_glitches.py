@@ -5,7 +5,7 @@ import pytest
 
 from deblur_jax import glitches
 from deblur_jax.restorer import Restorer
-from tests.test_tiling import lively_model
+from tests.runs import lively_model
 
 
 def test_a_network_that_changes_nothing_is_clean(tmp_path):

@@ -16,11 +16,19 @@ from PIL import Image, ImageCms
 
 from deblur_jax import restore
 from deblur_jax.data import pictures
+from deblur_jax.imaging import levels
 from deblur_jax.imaging import picture as picture_lib
 from deblur_jax.restorer import Restorer
-from deblur_jax.runner import Result, to_float
-from tests.runs import command, finish, picture, process, save, untrained
-from tests.test_tiling import lively_model
+from deblur_jax.runner import Result
+from tests.runs import (
+  command,
+  finish,
+  lively_model,
+  picture,
+  process,
+  save,
+  untrained,
+)
 
 ORIENTATION, MAKER = 0x0112, 0x010F
 
@@ -47,7 +55,7 @@ CHANNELS = {'L': 1, 'LA': 2, 'RGB': 3, 'RGBA': 4}
 def unchanged(pixels, name):
   """What a network gives that changes nothing."""
   del name
-  return [Result(to_float(pixels), 1)]
+  return [Result(levels.to_float(pixels), 1)]
 
 
 def random_channels(height, width, mode, dtype, seed):

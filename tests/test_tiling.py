@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deblur_jax import runner, trained
-from deblur_jax.families import make_family
 from deblur_jax.imaging import tiling
 from deblur_jax.restorer import Restorer
 from deblur_jax.types import InputError
-from tests.runs import picture, tiny_config
+from tests.artefacts import psnr, seam_ratio
+from tests.runs import lively_model, picture
 
 sides = st.integers(1, 700)
 
@@ -46,31 +46,6 @@ def test_mirrored_is_numpys_symmetric_padding(height, width, seed):
   np.testing.assert_array_equal(got, expected)
 
 
-def lively_model(family='cnn', seed=0, **changes):
-  """A tiny model whose weights are all random, so that it does something."""
-  config = tiny_config().unlock()
-  config.family = family
-  config.model.name = 'unet' if family == 'diffusion' else 'nafnet'
-  config.update_from_flattened_dict(changes)
-  made = make_family(config)
-  key = jax.random.key(seed)
-  blur = np.zeros((1, 16, 16, 3), np.float32)
-  params = made.init(key, {'blur': blur, 'sharp': blur})
-  leaves, tree = jax.tree.flatten(params)
-  keys = jax.random.split(key, len(leaves))
-  moved = [
-    leaf + 0.1 * jax.random.normal(k, leaf.shape)
-    for leaf, k in zip(leaves, keys, strict=True)
-  ]
-  return trained.Model(
-    family, config, made, jax.tree.unflatten(tree, moved), 1, 0.0
-  )
-
-
-def psnr(a, b):
-  return -10 * np.log10(np.mean((a - b) ** 2) + 1e-30)
-
-
 @pytest.mark.parametrize(
   ('family', 'bound'), [('cnn', 50), ('gan', 50), ('diffusion', 40)]
 )
@@ -84,20 +59,6 @@ def test_tiles_give_what_the_whole_picture_gives(family, bound):
   assert changed < 35, 'the model does nothing'
   assert psnr(whole.pixels, tiled.pixels) >= bound
   assert seam_ratio(whole.pixels, tiled.pixels, side) <= 1.05
-
-
-def seam_ratio(whole, tiled, side):
-  """Mean absolute gradient at seams against elsewhere, whole's being 1."""
-  starts = np.array(tiling.Tiles(*tiled.shape[:2], side)._starts()[1][1:])
-  centre = starts + tiling.OVERLAP // 2
-  seams = (centre[:, None] + np.arange(-tiling.RAMP, tiling.RAMP)).ravel()
-  inside = np.isin(np.arange(tiled.shape[1] - 1), seams)
-  ratios = [
-    np.abs(np.diff(a, axis=1))[:, inside].mean()
-    / np.abs(np.diff(a, axis=1))[:, ~inside].mean()
-    for a in (tiled, whole)
-  ]
-  return ratios[0] / ratios[1]
 
 
 def test_evaluation_and_restoring_give_the_same():

@@ -14,9 +14,8 @@ import skimage
 
 from deblur_jax import contenders, evaluate, trained
 from deblur_jax.restorer import Restorer
-from tests.artefacts import nyquist_energy
+from tests.artefacts import nyquist_energy, psnr, seam_ratio
 from tests.runs import ROOT, process, save
-from tests.test_tiling import psnr, seam_ratio
 
 pytestmark = pytest.mark.slow
 
