@@ -16,8 +16,11 @@ os.environ['TFDS_DATA_DIR'] = tempfile.mkdtemp(prefix='deblur_jax_tfds_')
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
+from tests import runs  # noqa: E402
+
 jax.config.update('jax_num_cpu_devices', 4)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+runs.save_pictures()
 
 
 @pytest.fixture

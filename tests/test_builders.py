@@ -150,6 +150,21 @@ def test_data_folder_from_the_environment(tmp_path, monkeypatch):
   assert blur_dataset.Builder.find_pairs(settings)['train']
 
 
+def test_embedded_photographs_need_no_folder():
+  settings = data_config('photos', '')
+  names = {
+    split: {example['name'] for example in sources.open_split(settings, split)}
+    for split in base.SPLITS
+  }
+  assert names['train'] == names['val']
+  assert {split: len(found) for split, found in names.items()} == {
+    'train': 3,
+    'val': 3,
+    'test': 2,
+  }
+  assert not names['test'] & names['train']
+
+
 def test_check_finds_a_planted_duplicate(tmp_path):
   for split in ('train', 'test'):
     for i in range(6):

@@ -81,7 +81,7 @@ def test_workdir_is_complete(workdir):
 def test_evaluation_json(workdir):
   record = json.loads((workdir / 'evaluation.json').read_text())
   assert record['family'] == 'cnn'
-  assert record['images'] == 2
+  assert record['images'] == 3
   assert record['step'] == 4
   assert record['aligned'] is True
   with (workdir / 'per_image.csv').open() as file:
@@ -164,7 +164,7 @@ def test_two_models_of_one_name_are_refused(workdir, tmp_path):
 
 def test_stopped_and_killed_training_goes_on_bit_exactly(tmp_path):
   """SIGTERM, then SIGKILL: the run ends as if neither had come."""
-  flags = (CONFIG, *TINY_FLAGS, '--config.steps=60', '--config.ema.decay=0.9')
+  flags = (CONFIG, *TINY_FLAGS, '--config.steps=16', '--config.ema.decay=0.9')
   whole, cut = tmp_path / 'whole', tmp_path / 'cut'
   assert command('main', *flags, f'--workdir={whole}').returncode == 0
   ended, stderr = signal_after(1, signal.SIGTERM, cut, *flags)
@@ -173,10 +173,10 @@ def test_stopped_and_killed_training_goes_on_bit_exactly(tmp_path):
   assert f'saved step {stopped};' in stderr.splitlines()[-1]
   ended, _ = signal_after(stopped + 1, signal.SIGKILL, cut, *flags)
   assert ended == -signal.SIGKILL
-  assert stopped < saved_steps(cut)[-1] < 60
+  assert stopped < saved_steps(cut)[-1] < 16
   assert command('main', *flags, f'--workdir={cut}').returncode == 0
   expected, got = saved_state(whole), saved_state(cut)
-  assert expected.step == got.step == 60
+  assert expected.step == got.step == 16
   jax.tree.map(np.testing.assert_array_equal, expected, got)
   assert scalars(whole) == scalars(cut)
 
@@ -215,6 +215,7 @@ def test_a_bad_batch_is_skipped_and_counted(monkeypatch, tmp_path):
   poison(monkeypatch, {3})
   config = tiny_config().unlock()
   config.steps = 5
+  config.checkpoint.every_steps = 5
   train.train(config, tmp_path, 'tiny')
   lines = [m for m in scalars(tmp_path) if m['split'] == 'train']
   assert [m['skipped'] for m in lines] == [0, 0, 1, 1, 1]

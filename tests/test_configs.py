@@ -1,4 +1,7 @@
-"""Every config file is traced from its data shapes to its restored picture."""
+"""Every config file makes its networks; whole steps are traced of the photos'.
+
+The presets share their networks between data sets: the other steps are slow.
+"""
 
 import pathlib
 
@@ -10,7 +13,7 @@ from deblur_jax import config as config_lib
 from deblur_jax import trained
 from deblur_jax.families import make_family
 from deblur_jax.ops.prepare import make_prepare
-from deblur_jax.train_lib import optim, state, step
+from deblur_jax.train_lib import optim, parallel, state, step
 from deblur_jax.types import InputError
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -21,7 +24,26 @@ SPECS = [
 ]
 
 
+TRACED = [
+  spec
+  if 'photos' in spec or 'baseline_gaussian' in spec
+  else pytest.param(spec, marks=pytest.mark.slow)
+  for spec in SPECS
+]
+
+
 @pytest.mark.parametrize('spec', SPECS)
+def test_config_makes_its_batch_and_networks(spec, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  config = config_lib.load_file(spec)
+  init = state.make_init(config, make_family(config))
+  assert state.count(jax.eval_shape(init).params) > 1000
+  parallel.check_batch_size(
+    config.data.batch_size, parallel.make_mesh(config.mesh), config.accumulate
+  )
+
+
+@pytest.mark.parametrize('spec', TRACED)
 def test_config_is_traced(spec, monkeypatch):
   monkeypatch.chdir(ROOT)
   config = config_lib.load_file(spec)

@@ -9,7 +9,7 @@ from deblur_jax.ops import diffusion
 
 MEAN = np.array([0.4, -0.7])
 COVARIANCE = np.array([[0.5, 0.3], [0.3, 0.4]])
-COUNT = 40_000
+COUNT = 20_000
 
 
 def column(*values):

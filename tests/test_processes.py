@@ -21,9 +21,7 @@ from tests.runs import (
   ROOT,
   command,
   finish,
-  picture,
   process,
-  save,
   saved_state,
   saved_steps,
   scalars,
@@ -76,17 +74,9 @@ def assert_same_run(workdir, expected):
   )
 
 
-def pictures(folder):
-  """A data set of small pictures: they are scored in no time."""
-  for split, count in (('train', 6), ('val', 2), ('test', 3)):
-    for i in range(count):
-      save(folder / split / f'{i}.png', picture(seed=i))
-  return {'data__name': 'folder', 'data__manual_dir': str(folder)}
-
-
 def train_both_ways(folder, count, devices, **changes):
-  changes |= pictures(folder / 'pictures')
-  config = tiny_file(folder / 'tiny.py', steps=5, **changes)
+  changes |= {'steps': 5, 'checkpoint__every_steps': 5}
+  config = tiny_file(folder / 'tiny.py', **changes)
   many, one = folder / 'many', folder / 'one'
   finish(local(count, devices, f'--config={config}', f'--workdir={many}'))
   done = command('main', f'--config={config}', f'--workdir={one}')

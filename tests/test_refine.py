@@ -53,7 +53,7 @@ def test_a_sample_costs_its_evaluations_and_one_first_pass(
   config = make_config(**{'sampler.nfe': nfe, 'sampler.samples': samples})
   family = family_of.make(config)
   blur = pictures(1)
-  params = family.init(jax.random.key(0), {'blur': blur})
+  params = jax.jit(family.init)(jax.random.key(0), {'blur': blur})
   calls.update(denoiser=0, predictor=0)
   restore = jax.jit(trained.make_restore(config, family))
   jax.block_until_ready(restore(params, blur, jnp.arange(1)))
@@ -64,7 +64,7 @@ def test_a_sample_costs_its_evaluations_and_one_first_pass(
 def test_a_shape_is_compiled_once():
   config = make_config()
   family = family_of.make(config)
-  params = family.init(jax.random.key(0), {'blur': pictures(1)})
+  params = jax.jit(family.init)(jax.random.key(0), {'blur': pictures(1)})
   traced = []
 
   def restore(params, blur, ids):
@@ -84,13 +84,15 @@ def test_the_forms_of_a_unet_agree():
     jnp.ones(2) / 3,
   )
   net = unet.UNet(channels=8, multipliers=(1, 2), blocks=2)
-  params = net.init(jax.random.key(0), x, time)
+  params = jax.jit(net.init)(jax.random.key(0), x, time)
   params = jax.tree.map(
     lambda leaf: leaf + 0.05 * jax.random.normal(jax.random.key(2), leaf.shape),
     params,
   )
-  plain = net.apply(params, x, time)
-  looped = net.clone(looped=True).apply(params, x, time)
+  plain, looped = (
+    jax.jit(net.clone(looped=form).apply)(params, x, time)
+    for form in (False, True)
+  )
   assert jnp.abs(plain).max() > 0.01
   np.testing.assert_allclose(plain, looped, atol=1e-4)
 
@@ -100,7 +102,7 @@ def test_a_tile_of_noise_alone_is_that_of_the_whole():
   config = make_config(**{'process.name': 'ddpm', 'process.prediction': 'v'})
   family = family_of.make(config)
   blur = jnp.full((1, 96, 100, 3), 0.5)
-  params = family.init(jax.random.key(0), {'blur': blur})
+  params = jax.jit(family.init)(jax.random.key(0), {'blur': blur})
   keys = jax.random.split(jax.random.key(3), 1)
   restore = jax.jit(family.restore)
   whole = restore(params, blur, keys, jnp.zeros((1, 2), jnp.int32))

@@ -11,7 +11,7 @@ INCHES, DOTS = (6.4, 4.4), 150
 def tradeoff(
   path: pathlib.Path,
   axes: tuple[str, str],
-  points: Sequence[tuple[float, float]],
+  points: Sequence[tuple[float | None, float | None]],
   labels: Sequence[str],
   title: str,
   joined: bool = True,
@@ -21,18 +21,23 @@ def tradeoff(
   Args:
     path: of the picture.
     axes: what is measured to the right and upwards.
-    points: (right, up) of each.
+    points: (right, up) of each; one is left out where a score is empty.
     labels: what each point is called, short if joined.
     title: above the plot.
     joined: by a line, in their order.
   """
   figure, plot = _empty()
+  shown = [
+    (point, label)
+    for point, label in zip(points, labels, strict=True)
+    if None not in point
+  ]
   if joined:
-    plot.plot(*zip(*points, strict=True), marker='o')
-    for point, label in zip(points, labels, strict=True):
+    plot.plot([x for (x, _), _ in shown], [y for (_, y), _ in shown], 'o-')
+    for point, label in shown:
       plot.annotate(label, point, (5, 5), textcoords='offset points')
   else:
-    for point, label in zip(points, labels, strict=True):
+    for point, label in shown:
       plot.plot(*point, marker='o', linestyle='', label=label)
     figure.legend(loc='outside lower center', ncols=2)
   plot.set(xlabel=axes[0], ylabel=axes[1], title=title)

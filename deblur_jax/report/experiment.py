@@ -302,18 +302,19 @@ def disagreement_blocks(
 
 def tradeoff_figure(section: Section, folder: pathlib.Path) -> Figure:
   """PSNR against LPIPS, or against sharpness where there is no LPIPS."""
-  detail = next(m for m in ('lpips_alex', 'sharpness') if m in section.metrics)
+  first = section.results[0].record['metrics']
+  known = 'lpips_alex' in section.metrics and first['lpips_alex']['output']['n']
+  detail = 'lpips_alex' if known else 'sharpness'
   path = folder / f'{section.dataset}_tradeoff.png'
   points = [
     tuple(r.record['metrics'][m]['output']['mean'] for m in ('psnr', detail))
     for r in section.results
   ]
-  known = [i for i, point in enumerate(points) if None not in point]
   curves.tradeoff(
     path,
     ('PSNR (dB)', detail),
-    [points[i] for i in known],
-    [section.results[i].name for i in known],
+    points,
+    [result.name for result in section.results],
     section.dataset,
     joined=False,
   )

@@ -5,6 +5,7 @@ import pathlib
 import re
 from collections.abc import Iterator, Mapping
 
+import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
@@ -13,6 +14,12 @@ from deblur_jax.train_lib.state import State
 from deblur_jax.types import InputError, Params
 
 FOLDER = 'checkpoints'
+
+SLICE_BYTES = 2**20
+"""Copies on several devices share the writing of arrays larger than this each.
+
+To cut the hundreds of small ones takes longer than to write them.
+"""
 
 FULL = re.compile('no space left|read-only file system|quota', re.IGNORECASE)
 """In an error of orbax's own kinds: the disk is full or cannot be written."""
@@ -47,8 +54,16 @@ class Checkpoints:
       cleanup_tmp_directories=not read_only,
       read_only=read_only,
     )
+    arrays = ocp.type_handlers.ArrayHandler(
+      min_slice_bytes_for_replica_parallel=SLICE_BYTES
+    )
+    handlers = ocp.type_handlers.create_type_handler_registry(
+      (jax.Array, arrays)
+    )
     self._manager = ocp.CheckpointManager(
-      self._folder.absolute(), options=options
+      self._folder.absolute(),
+      item_handlers=ocp.PyTreeCheckpointHandler(type_handler_registry=handlers),
+      options=options,
     )
 
   def __enter__(self) -> 'Checkpoints':
