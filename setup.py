@@ -45,6 +45,7 @@ setuptools.setup(
     'pillow>=11.0',
     'psutil>=6.0',
     'pyvips[binary]>=3.0',  # pictures of 16 bits, which Pillow cuts to 8
+    'safetensors>=0.5',
     'scikit-image>=0.25',
     'scipy>=1.14',
     'tensorboardX>=2.6.2',

@@ -81,7 +81,9 @@ def train(
     checkpoints = Checkpoints(workdir, config.checkpoint.keep)
     now = start(init, like, checkpoints, init_from)
     begin = int(now.step)
-    batches = open_batches(config, data['train'], begin)
+    batches = parallel.prefetch(
+      open_batches(config, data['train'], begin), mesh
+    )
     clock = Clock(workdir, begin)
     with (
       checkpoints,
@@ -91,13 +93,13 @@ def train(
     ):
       saved = minutes = processes.agree(clock.minutes())
       for done in range(begin + 1, config.steps + 1):
-        batch = next(batches)
+        batch, placed = next(batches)
         if done == 1 and processes.is_first():
           save_first_batch(config, batch, workdir)
-        now, metrics = take_step(now, parallel.put_batch(batch, mesh))
+        now, metrics = take_step(now, placed)
         scores = None
         if due(done, config.log.every_steps, config.steps):
-          values = parallel.fetch(metrics)
+          values = processes.scalars(metrics)
           check_skips(values, done, batch['id'])
           minutes = processes.agree(clock.minutes())
           log.scalars(done, 'train', {**values, 'minutes': minutes})
@@ -295,8 +297,8 @@ def make_validate(
 
   def validate(params: Params) -> tuple[dict[str, float], np.ndarray]:
     shown, scores = compute(params, raw)
-    rows = zip(*map(np.asarray, shown), strict=True)
-    return parallel.fetch(scores), figures.grid(list(rows))
+    rows = zip(*processes.to_host(shown), strict=True)
+    return processes.scalars(scores), figures.grid(list(rows))
 
   return validate
 
@@ -306,10 +308,10 @@ def save_first_batch(
 ) -> None:
   """Shows what training sees: blur and sharp of the first batch."""
   prepare = make_prepare(trained.blur_ranges(config), config.data.crop)
-  some = {key: jnp.asarray(rows[:SAMPLES]) for key, rows in raw.items()}
+  some = {key: rows[:SAMPLES] for key, rows in raw.items()}
   keys = step.example_keys(config.seed, 0, len(some['id']))
   batch = jax.jit(prepare)(some, step.fold_all(keys, 0))
-  rows = zip(np.asarray(batch['blur']), np.asarray(batch['sharp']), strict=True)
+  rows = zip(*processes.to_host([batch['blur'], batch['sharp']]), strict=True)
   picture = figures.grid(list(rows))
   figures.save(picture, workdir / 'samples' / 'first_batch.png')
 

@@ -20,7 +20,6 @@ from deblur_jax.train_lib import writer
 from tests.runs import (
   TINY_FLAGS,
   command,
-  finish,
   picture,
   process,
   save,
@@ -37,14 +36,13 @@ CONFIG = '--config=configs/cnn_photos.py:small'
 def workdir(tmp_path_factory):
   """A workdir that `main` made."""
   path = tmp_path_factory.mktemp('run')
-  stdout, stderr = finish(
-    process(
-      'main', CONFIG, f'--workdir={path}', '--config.steps=4', *TINY_FLAGS
-    )
+  done = command(
+    'main', CONFIG, f'--workdir={path}', '--config.steps=4', *TINY_FLAGS
   )
-  assert '| psnr' in stdout
-  assert 'loss=' in stderr
-  assert 'images/s' in stderr
+  assert done.returncode == 0, done.stderr
+  assert '| psnr' in done.stdout
+  assert 'loss=' in done.stderr
+  assert 'images/s' in done.stderr
   return path
 
 

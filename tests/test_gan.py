@@ -115,6 +115,7 @@ def flops(config, schedule):
   return compiled.cost_analysis()['flops']
 
 
+@pytest.mark.slow
 def test_discriminator_first_shares_the_generators_pass():
   config = make_config()
   net = build.build(config.model, config.dtype)

@@ -13,7 +13,7 @@ RANKS = (
   ('evaluate', 'train'),
   ('contenders',),
   ('trained',),
-  ('report', 'imaging'),
+  ('report', 'imaging', 'convert'),
   ('families',),
   ('train_lib', 'data'),
   ('models', 'ops', 'presets'),
@@ -89,3 +89,21 @@ def test_data_never_uses_jax():
     PACKAGE / 'data' / 'sheet.py'
   }:
     assert not [n for n in imports(path) if n.split('.')[0] == 'jax'], path
+
+
+HOST_READS = {'float', 'item', 'asarray', 'device_get'}
+
+
+def test_training_reads_from_devices_in_one_place():
+  for path in [PACKAGE / 'train.py', *(PACKAGE / 'train_lib').rglob('*.py')]:
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    allowed = {
+      inner
+      for node in nodes
+      if isinstance(node, ast.FunctionDef) and node.name == 'to_host'
+      for inner in ast.walk(node)
+    }
+    for node in set(nodes) - allowed:
+      if isinstance(node, ast.Call):
+        name = getattr(node.func, 'attr', getattr(node.func, 'id', ''))
+        assert name not in HOST_READS, f'{path}:{node.lineno}'

@@ -1,6 +1,7 @@
 """Devices: one mesh, the batch split over it, the state whole or in shares."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -149,6 +150,18 @@ def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:
   }
 
 
+def prefetch(
+  batches: Iterator[dict[str, np.ndarray]], mesh: Mesh
+) -> Iterator[tuple[dict[str, np.ndarray], Batch]]:
+  """Yields each batch of an endless stream, as it is and on the devices.
+
+  The one after it is sent before: while the devices are still busy.
+  """
+  placed = ((batch, put_batch(batch, mesh)) for batch in batches)
+  for pair, _ in itertools.pairwise(placed):
+    yield pair
+
+
 def put_whole_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:
   """Splits a batch that all processes have in whole over all devices."""
   sharding = over_batch(mesh)
@@ -229,8 +242,3 @@ def pmap_step(step: TrainStep, mesh: Mesh) -> TrainStep:
     return mapped(state, shares)
 
   return run
-
-
-def fetch(metrics: Metrics) -> dict[str, float]:
-  """Reads scalars back to the host: waits for the device."""
-  return {name: float(value) for name, value in jax.device_get(metrics).items()}

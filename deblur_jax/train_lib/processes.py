@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from deblur_jax.types import InputError
+from deblur_jax.types import InputError, Metrics
 
 T = TypeVar('T')
 
@@ -84,7 +84,7 @@ def first_alone(work: Callable[[], T], name: str) -> T:
       done = work()
     except Exception as error:  # the others must not wait for ever
       failure = error
-  failed = agree(float(failure is not None))
+  failed = agree(failure is not None)
   if failure is not None:
     raise failure
   if failed:
@@ -102,17 +102,25 @@ def agree(value: float) -> float:
   """Returns the first process's value, in all of them."""
   if jax.process_count() == 1:
     return value
-  return float(multihost_utils.broadcast_one_to_all(np.float32(value)))
+  return multihost_utils.broadcast_one_to_all(np.float32(value)).tolist()
 
 
 def to_host(tree: Any) -> Any:
-  """Returns all of a tree's arrays as numpy, in every process."""
+  """Returns all of a tree's arrays as numpy, in every process.
 
-  def gather(array: jax.Array | np.ndarray) -> np.ndarray:
+  It waits for the devices, and nothing else in training does.
+  """
+
+  def gather(array: Any) -> Any:
     if isinstance(array, jax.Array) and not (
       array.is_fully_addressable or array.is_fully_replicated
     ):
-      array = multihost_utils.process_allgather(array, tiled=True)
-    return np.asarray(array)
+      return multihost_utils.process_allgather(array, tiled=True)
+    return array
 
-  return jax.tree.map(gather, tree)
+  return jax.device_get(jax.tree.map(gather, tree))
+
+
+def scalars(metrics: Metrics) -> dict[str, float]:
+  """Returns scalars as plain numbers; see `to_host`."""
+  return {name: value.tolist() for name, value in to_host(metrics).items()}

@@ -1,0 +1,116 @@
+"""What JAX runs: the network, and the train step as the product compiles it."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import machine
+import numpy as np
+from cases import CASES, Case, Run
+
+from deblur_jax import config as config_lib
+from deblur_jax import dry_run, train
+from deblur_jax.families import make_family
+from deblur_jax.models import build, layers
+from deblur_jax.ops import cost
+from deblur_jax.train_lib import parallel, state
+
+MATMUL = 2048
+"""Side of the matrices whose product says what the machine can do."""
+
+
+def make_config(case: Case) -> config_lib.ConfigDict:
+  """Returns the config of a case: real pairs, so that no blur is made."""
+  config = config_lib.base_config()
+  config.data.pairs = 'real'
+  config.data.batch_size, config.data.crop, _ = case.shape
+  config.loss = 'mse'
+  config.ema.decay = 0.0
+  config.optim.clip = 0.0
+  net = config.model.nafnet
+  net.width, net.middle = case.width, case.middle
+  net.encoder, net.decoder = case.encoder, case.decoder
+  return config
+
+
+def make_runs(name: str) -> dict[str, Run]:
+  """Returns a case's forward pass and, where it is trained, its step."""
+  case = CASES[name]
+  config = make_config(case)
+  net = build.build(config.model, config.dtype)
+  rng = np.random.default_rng(0)
+  shape = *case.shape, 3
+  blur = jnp.asarray(rng.random(shape, np.float32))
+  params = jax.jit(net.init)(jax.random.key(0), blur[:1, :64, :64])
+  apply = jax.jit(net.apply)
+
+  def forward() -> None:
+    jax.block_until_ready(apply(params, blur))
+
+  if not case.trained:
+    return {'forward': forward}
+  mesh = parallel.make_mesh()
+  family = make_family(config)
+  init = state.make_init(config, family)
+  like = parallel.abstract(init, mesh)
+  now = parallel.compile_init(init, like)()
+  take_step = train.make_step(config, family, like, mesh)
+  raw = {
+    'blur': rng.integers(0, 255, shape, np.uint8),
+    'sharp': rng.integers(0, 255, shape, np.uint8),
+    'id': np.arange(case.shape[0], dtype=np.int32),
+    'mask': np.ones(case.shape[0], bool),
+  }
+  raw = parallel.put_batch(raw, mesh)
+
+  def step() -> None:
+    nonlocal now
+    now, metrics = take_step(now, raw)
+    jax.block_until_ready((now, metrics))
+
+  return {'forward': forward, 'step': step}
+
+
+def lower_step(case: Case) -> jax.stages.Traced:
+  """Traces the training step of a case, on shapes alone."""
+  config = make_config(case)
+  mesh = parallel.make_mesh()
+  family = make_family(config)
+  like = parallel.abstract(state.make_init(config, family), mesh)
+  take_step = train.make_step(config, family, like, mesh)
+  return take_step.trace(like, dry_run.raw_batch(config))
+
+
+def compile_seconds(name: str, cache: str) -> float:
+  """Traces and compiles a case's training step; once a process.
+
+  Args:
+    name: of the case.
+    cache: folder of compiled code, for JAX to read and fill.
+  """
+  jax.config.update('jax_compilation_cache_dir', cache)
+  start = time.perf_counter()
+  lower_step(CASES[name]).lower().compile()
+  return time.perf_counter() - start
+
+
+def gflops(name: str) -> dict[str, float]:
+  """Counts what a case's products and convolutions take, in 10^9."""
+  case = CASES[name]
+  config = make_config(case)
+  net = build.build(config.model, config.dtype)
+  blur = jax.ShapeDtypeStruct((*case.shape, 3), jnp.float32)
+  with layers.plain():
+    params = jax.eval_shape(net.init, jax.random.key(0), blur)
+    counts = {'forward': cost.macs(net.apply, params, blur)}
+    if case.trained:
+      counts['step'] = cost.macs_of(lower_step(case).jaxpr.jaxpr)
+  return {what: 2 * macs / 1e9 for what, macs in counts.items()}
+
+
+def product_gflops() -> float:
+  """Returns the 10^9 operations a second of a large float32 product."""
+  a = jnp.ones((MATMUL, MATMUL))
+  product = jax.jit(jnp.matmul)
+  ms = machine.median_ms(lambda: jax.block_until_ready(product(a, a)), 7)
+  return 2 * MATMUL**3 / ms / 1e6
