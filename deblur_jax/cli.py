@@ -1,9 +1,11 @@
 """How every command begins and ends: a compilation cache; one clear line."""
 
+import argparse
 import pathlib
 import sys
 import warnings
 from collections.abc import Callable
+from typing import NoReturn
 
 import jax
 from absl import logging
@@ -15,6 +17,14 @@ INTERRUPTED = 130
 
 CACHE = pathlib.Path('~/.cache/deblur_jax/compiled')
 CACHE_BYTES = 2 * 1024**3
+
+
+class Parser(argparse.ArgumentParser):
+  """Tells of a wrong command line in one line, as of any other input."""
+
+  def error(self, message: str) -> NoReturn:
+    """Raises InputError with what argparse found."""
+    raise InputError(f'{message} (see --help)')
 
 
 def run(command: Callable[[], int | None]) -> None:

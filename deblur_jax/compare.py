@@ -5,7 +5,6 @@ python -m deblur_jax.compare --configs=A,B,C [--workdirs=D,E] [--data=P,Q]
   --output=DIR
 """
 
-import argparse
 import csv
 import dataclasses
 import json
@@ -284,7 +283,7 @@ def parse_cascades(text: str) -> list[tuple[str, str]]:
 
 def main() -> None:
   """The command; see the module docstring."""
-  parser = argparse.ArgumentParser(
+  parser = cli.Parser(
     prog='python -m deblur_jax.compare', description=__doc__.split('\n')[0]
   )
   add = parser.add_argument

@@ -6,7 +6,6 @@ python -m deblur_jax.restore --workdir=runs/nafnet photo.jpg
 Files are read as arrays alone: no code that a pickle may hold is run.
 """
 
-import argparse
 import dataclasses
 import io
 import pathlib
@@ -261,7 +260,7 @@ def _tensor(
 
 def main() -> None:
   """The command; see the module docstring."""
-  parser = argparse.ArgumentParser(
+  parser = cli.Parser(
     'python -m deblur_jax.convert', description=__doc__.split('\n')[0]
   )
   parser.add_argument('file', type=pathlib.Path, help='.pth or .safetensors')

@@ -4,7 +4,6 @@ python -m deblur_jax.evaluate --workdir=DIR [--step=N|best] [--data=PATH]
   [--output=DIR] [--sampler.nfe=N ...] [--sweep=nfe=1,2,4,8,16,32]
 """
 
-import argparse
 import dataclasses
 import functools
 import json
@@ -379,7 +378,7 @@ def parse_sweep(text: str) -> tuple[str, list[Any]]:
 
 def main() -> None:
   """The command; see the module docstring."""
-  parser = argparse.ArgumentParser(
+  parser = cli.Parser(
     prog='python -m deblur_jax.evaluate', description=__doc__.split('\n')[0]
   )
   add = parser.add_argument

@@ -3,7 +3,6 @@
 python -m deblur_jax.glitches [--workdir=DIR] [--output=DIR]
 """
 
-import argparse
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping
@@ -160,7 +159,7 @@ def table(found: list[Found]) -> str:
 
 def main() -> None:
   """The command; see the module docstring."""
-  parser = argparse.ArgumentParser(
+  parser = cli.Parser(
     prog='python -m deblur_jax.glitches', description=__doc__.split('\n')[0]
   )
   add = parser.add_argument

@@ -286,9 +286,7 @@ def percent(text: str) -> int:
 
 def parse() -> argparse.Namespace:
   """Parses the command line."""
-  parser = argparse.ArgumentParser(
-    prog='deblur-jax', description=__doc__.split('\n')[0]
-  )
+  parser = cli.Parser(prog='deblur-jax', description=__doc__.split('\n')[0])
   add = parser.add_argument
   add('inputs', nargs='+', type=pathlib.Path, metavar='INPUT')
   add('--workdir', type=pathlib.Path, help='model; default: newest in runs/')

@@ -313,6 +313,8 @@ BAD = {
   'data set': ('main', [CONFIG, '--config.data.name=none'], 2, 'name=none'),
   'workdir': ('evaluate', ['--workdir=nowhere'], 2, 'nowhere'),
   'input': ('restore', ['--workdir=nowhere', 'none.jpg'], 2, 'none.jpg'),
+  'no input': ('restore', [], 2, 'INPUT'),
+  'no number': ('evaluate', ['--workdir=x', '--nfe=few'], 2, 'few'),
   'nothing': ('compare', ['--output=out'], 2, 'nothing to compare'),
 }
 

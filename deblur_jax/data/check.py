@@ -7,7 +7,6 @@ files that cannot be read; and leaks: pictures that are in two splits, or twice
 in one. Exit status 1 if anything is wrong.
 """
 
-import argparse
 import collections
 import dataclasses
 import itertools
@@ -169,7 +168,7 @@ def shorten(lines: Iterable[str]) -> list[str]:
 
 def main() -> int:
   """The command; see the module docstring."""
-  parser = argparse.ArgumentParser(
+  parser = cli.Parser(
     prog='python -m deblur_jax.data.check', description=__doc__.split('\n')[0]
   )
   parser.add_argument('--config', required=True, help='FILE.py[:small]')

@@ -3,7 +3,6 @@
 python -m deblur_jax.data.sheet --output=PATH.png [--config=FILE.py[:small]]
 """
 
-import argparse
 import dataclasses
 import pathlib
 
@@ -55,7 +54,7 @@ def kernel_picture(kernel: np.ndarray) -> np.ndarray:
 
 def main() -> None:
   """The command; see the module docstring."""
-  parser = argparse.ArgumentParser(
+  parser = cli.Parser(
     prog='python -m deblur_jax.data.sheet', description=__doc__.split('\n')[0]
   )
   parser.add_argument('--output', type=pathlib.Path, required=True)
