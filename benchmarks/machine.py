@@ -1,6 +1,8 @@
 """The machine, and how to ask it. Imports neither JAX nor PyTorch."""
 
+import argparse
 import importlib.metadata
+import json
 import multiprocessing
 import os
 import pathlib
@@ -39,6 +41,22 @@ def peak_gib() -> float:
     if line.startswith('VmHWM:'):
       return int(line.split()[1]) / 2**20
   raise OSError('/proc/self/status does not tell VmHWM')
+
+
+def report(doc: str, config: str, measure: Callable, table: Callable) -> None:
+  """The command of a benchmark of one config.
+
+  Args:
+    doc: docstring of the script.
+    config: unless `--config` names another.
+    measure: takes the config's name; what it returns is printed as JSON,
+    table: and as what this makes of it.
+  """
+  parser = argparse.ArgumentParser(description=doc.split('\n')[0])
+  parser.add_argument('--config', default=config)
+  found = measure(parser.parse_args().config)
+  print(json.dumps(found))
+  print(table(found))
 
 
 def describe() -> dict[str, Any]:

@@ -6,8 +6,6 @@ Each size in a process of its own, as the command would take it: whole or in
 tiles as memory says. The weights are those of an untrained network.
 """
 
-import argparse
-import json
 import time
 from typing import Any
 
@@ -70,14 +68,5 @@ def table(found: dict[int, dict[str, Any]]) -> str:
   return tables.markdown(head, rows)
 
 
-def main() -> None:
-  """The command; see the module docstring."""
-  parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-  parser.add_argument('--config', default='configs/cnn_photos.py:small')
-  found = measure(parser.parse_args().config)
-  print(json.dumps(found))
-  print(table(found))
-
-
 if __name__ == '__main__':
-  main()
+  machine.report(__doc__, 'configs/cnn_photos.py:small', measure, table)

@@ -6,8 +6,6 @@ The time of one evaluation inside the loop is the slope between two numbers of
 evaluations; the network alone is timed in turns with them, in the same form.
 """
 
-import argparse
-import json
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -83,14 +81,5 @@ def table(found: dict[str, float]) -> str:
   return tables.markdown(head, [row])
 
 
-def main() -> None:
-  """The command; see the module docstring."""
-  parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-  parser.add_argument('--config', default='configs/diffusion_photos.py:small')
-  found = measure(parser.parse_args().config)
-  print(json.dumps(found))
-  print(table(found))
-
-
 if __name__ == '__main__':
-  main()
+  machine.report(__doc__, 'configs/diffusion_photos.py:small', measure, table)
