@@ -70,7 +70,7 @@ def _data() -> ConfigDict:
   data.name = 'photos'  # deblur_jax/data/builders/NAME.py
   data.manual_dir = ''  # where the files are; '' = $DEBLUR_DATA, ~/deblur_data
   data.subset = ''  # part of a collection, by the builder's names
-  data.pairs = 'synthetic'  # synthetic: blur the sharp ones; real: as found
+  data.pairs = 'synthetic'  # blur the sharp ones; real: as found; or mixed
   data.skip_bad = False  # go on without unreadable files, naming them
   data.crop = 256  # px, side of a training crop
   data.batch_size = 32  # over all devices and processes
@@ -244,7 +244,12 @@ def load(workdir: pathlib.Path) -> ConfigDict:
 
 def load_name(workdir: pathlib.Path) -> str:
   """Returns what the config of a workdir is called."""
-  return json.loads((workdir / FILE).read_text())['name']
+  return load_record(workdir)['name']
+
+
+def load_record(workdir: pathlib.Path) -> dict[str, Any]:
+  """Returns all that `save` wrote."""
+  return json.loads((workdir / FILE).read_text())
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:

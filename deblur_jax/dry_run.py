@@ -93,15 +93,16 @@ def estimate(config: ConfigDict) -> Estimate:
 
 def raw_batch(config: ConfigDict) -> Batch:
   """Returns the shapes of a training batch."""
-  real = config.data.pairs == 'real'
+  kind = config.data.pairs
   rows = config.data.batch_size
-  side = config.data.crop + 2 * train.margin(config, real)
-  sides = ('blur', 'sharp') if real else ('sharp',)
+  side = config.data.crop + 2 * train.margin(config, kind == 'real')
+  sides = ('sharp',) if kind == 'synthetic' else ('blur', 'sharp')
+  flags = ('mask', 'real') if kind == 'mixed' else ('mask',)
   shape = rows, side, side, 3
   return {
     **{name: jax.ShapeDtypeStruct(shape, jnp.uint8) for name in sides},
     'id': jax.ShapeDtypeStruct((rows,), jnp.int32),
-    'mask': jax.ShapeDtypeStruct((rows,), jnp.bool_),
+    **{name: jax.ShapeDtypeStruct((rows,), jnp.bool_) for name in flags},
   }
 
 

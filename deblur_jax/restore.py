@@ -284,6 +284,13 @@ def percent(text: str) -> int:
   return int(text)
 
 
+def tile_side(text: str) -> int:
+  """Parses px, or 'auto' to 0."""
+  if text != 'auto' and not text.isdecimal():
+    raise argparse.ArgumentTypeError(f'{text} is neither auto nor a side in px')
+  return 0 if text == 'auto' else int(text)
+
+
 def parse() -> argparse.Namespace:
   """Parses the command line."""
   parser = cli.Parser(prog='deblur-jax', description=__doc__.split('\n')[0])
@@ -315,7 +322,7 @@ def parse() -> argparse.Namespace:
   add('--device', choices=('cpu', 'gpu', 'tpu'), help='default: the fastest')
   add(
     '--tile',
-    type=lambda text: 0 if text == 'auto' else int(text),
+    type=tile_side,
     default=0,
     metavar='auto|N',
     help='side of the tiles of large pictures; default: as memory allows',

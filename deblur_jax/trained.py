@@ -16,7 +16,14 @@ from deblur_jax.families import make_family
 from deblur_jax.imaging import levels, tiling
 from deblur_jax.ops.prepare import make_prepare
 from deblur_jax.ops.psf import BlurRanges
-from deblur_jax.train_lib import parallel, processes, state, step, writer
+from deblur_jax.train_lib import (
+  exported,
+  parallel,
+  processes,
+  state,
+  step,
+  writer,
+)
 from deblur_jax.train_lib.checkpoint import Checkpoints
 from deblur_jax.types import Array, Batch, Family, InputError, Params
 
@@ -59,7 +66,7 @@ def load(
   """Loads a workdir's model, with its EMA weights if it has them.
 
   Args:
-    workdir: of a training run.
+    workdir: of a training run, or of `export`.
     wanted: a checkpoint's step, 'best' by validation PSNR, or '' for the last.
     sampler: what to change in `config.sampler`.
 
@@ -71,17 +78,42 @@ def load(
   family = make_family(config)
   mesh = parallel.make_mesh()
   like = parallel.abstract(state.make_init(config, family), mesh)
+  name = config_lib.load_name(workdir)
+  if exported.is_exported(workdir):
+    params, origin = exported.read(workdir, restoring(family, like.params))
+    if wanted not in ('', str(origin.step)):
+      raise InputError(f'{workdir}: holds step {origin.step} alone')
+    return Model(name, config, family, params, origin.step, origin.minutes)
   with Checkpoints(workdir, read_only=True) as checkpoints:
     number = checkpoints.find(wanted)
     params = checkpoints.restore_weights(number, like)
-  return Model(
-    name=config_lib.load_name(workdir),
-    config=config,
-    family=family,
-    params=params,
-    step=number,
-    minutes=writer.minutes(workdir, number),
-  )
+  minutes = writer.minutes(workdir, number)
+  return Model(name, config, family, params, number, minutes)
+
+
+def export(
+  workdir: pathlib.Path, folder: pathlib.Path, wanted: str = ''
+) -> None:
+  """Writes a workdir's model into a small folder that takes its place.
+
+  Args:
+    workdir: of a training run.
+    folder: that is made; see `exported`.
+    wanted: which checkpoint; see `load`.
+
+  Raises:
+    InputError: no such checkpoint, or the folder cannot be written.
+  """
+  model = load(workdir, wanted)
+  record = config_lib.load_record(workdir)
+  origin = exported.Origin(model.step, model.minutes, sha256='')
+  params = restoring(model.family, model.params)
+  exported.write(folder, record, params, origin)
+
+
+def restoring(family: Family, params: Params) -> Params:
+  """Leaves out networks that only train others: those without an average."""
+  return {name: params[name] for name in family.ema} or params
 
 
 def blur_ranges(config: ConfigDict) -> BlurRanges:

@@ -1,14 +1,24 @@
 """The data sets' layouts, and the traps in them."""
 
+import collections
 import shutil
 
+import jax
+import numpy as np
 import pytest
 from PIL import Image
 from skimage import data
 
 from deblur_jax.config import base_config
-from deblur_jax.data import check, sources
-from deblur_jax.data.builders import base, blur_dataset, deblur_collection
+from deblur_jax.data import check, pipeline, sources
+from deblur_jax.data.builders import (
+  base,
+  blur_dataset,
+  deblur_collection,
+  mixture,
+)
+from deblur_jax.ops.prepare import make_prepare
+from deblur_jax.ops.psf import BlurRanges
 from deblur_jax.types import InputError
 from tests.runs import command, picture, save
 
@@ -201,3 +211,76 @@ def test_check_reports_shifted_and_flat_and_broken(tmp_path):
   assert 'broken.png' in text
   assert 'one flat colour: test 2' in text
   assert 'not aligned' in text
+
+
+def make_mixture(root):
+  """Photographs, pairs with splits of their own, and pairs without."""
+  for i in range(10):
+    save(root / 'photos' / 'train' / f'{i}.png', picture(20, 30, seed=i))
+  save(root / 'photos' / 'test' / '0.png', picture(20, 30, seed=99))
+  make_collection(root)
+  for side in ('blur', 'sharp'):
+    save(root / 'video' / side / '0.png', picture(16, 20, seed=len(side)))
+  return root
+
+
+MIXTURE = 'photos*3,DBlur/CelebA,video*2'
+
+
+def mixture_config(root, subset=MIXTURE, **changes):
+  made = make_mixture(root)
+  return data_config('mixture', made, subset=subset, **changes)
+
+
+def test_mixture_takes_parts_as_often_as_asked(tmp_path):
+  settings = mixture_config(tmp_path, pairs='mixed')
+  splits = mixture.Builder.find_pairs(settings)
+  names = {s: {pair.name for pair in pairs} for s, pairs in splits.items()}
+  assert not names['train'] & (names['val'] | names['test'])
+  assert not any(pair.blur for s in ('val', 'test') for pair in splits[s])
+  train = sources.open_split(settings, 'train')
+  seen = collections.Counter(train[i]['name'] for i in range(len(train)))
+  assert seen['video/0'] == 2
+  assert {n for name, n in seen.items() if name.startswith('photos/')} == {3}
+  assert {n for name, n in seen.items() if name.startswith('DBlur/')} == {1}
+
+
+def test_mixture_keeps_real_pairs_and_blurs_the_others(tmp_path):
+  settings = mixture_config(tmp_path, pairs='mixed', crop=16, batch_size=32)
+  train = sources.open_split(settings, 'train')
+  assert not train.real
+  pairs = mixture.Builder.find_pairs(settings)['train']
+  pairs = {pair.name: pair for pair in pairs}
+  for i in range(len(train)):
+    pair = pairs[train[i]['name']]
+    assert train[i]['real'] == (pair.blur is not None)
+    if pair.blur:
+      stored = np.asarray(Image.open(pair.blur))
+      np.testing.assert_array_equal(train[i]['blur'], stored)
+  raw = next(pipeline.train_batches(train, settings, 0, margin=4))
+  assert raw['blur'].shape == raw['sharp'].shape == (32, 24, 24, 3)
+  assert raw['real'].any() and not raw['real'].all()
+  # A real pair is cut from its 16 px; the margin is its own reflection.
+  for row in raw['blur'][raw['real']]:
+    inner = np.pad(row[4:-4, 4:-4], ((4, 4), (4, 4), (0, 0)), 'symmetric')
+    np.testing.assert_array_equal(row, inner)
+  prepare = make_prepare(BlurRanges(sigma=(2.0, 2.0)), crop=16)
+  keys = jax.random.split(jax.random.key(0), 32)
+  batch = jax.jit(prepare)(raw, keys)
+  given = raw['blur'][:, 4:-4, 4:-4] / 255.0
+  same = np.isclose(batch['blur'], given, atol=1e-6).all(axis=(1, 2, 3))
+  np.testing.assert_array_equal(same, raw['real'])
+
+
+@pytest.mark.parametrize(
+  ('subset', 'message'),
+  [
+    ('photos,nowhere', 'nowhere: no such folder'),
+    ('photos*many', r"'photos\*many' is not FOLDER or FOLDER\*TIMES"),
+    ('photos*0', 'is not FOLDER'),
+    ('', 'is not FOLDER'),
+  ],
+)
+def test_mixture_refuses_what_is_none(tmp_path, subset, message):
+  with pytest.raises(InputError, match=message):
+    mixture.Builder.find_pairs(mixture_config(tmp_path, subset))

@@ -11,7 +11,7 @@ RANKS = (
   ('dry_run', 'restorer'),
   ('runner',),
   ('evaluate', 'train'),
-  ('contenders',),
+  ('contenders', 'zoo'),
   ('trained',),
   ('report', 'imaging', 'convert'),
   ('families',),

@@ -16,7 +16,7 @@ from deblur_jax.data import sources
 from deblur_jax.types import InputError
 
 NumpyBatch = dict[str, np.ndarray]
-"""sharp (and blur) u8[B,H,W,3], id i32[B], mask bool[B]."""
+"""sharp (and blur) u8[B,H,W,3], id i32[B], mask (mixed: and real) bool[B]."""
 
 ENDLESS = 2**62
 """Examples; grain rounds the length of `repeat()` up past what Python holds."""
@@ -59,13 +59,17 @@ def train_batches(
       f'{shard.count} processes: use a multiple'
     )
   side = data.crop + 2 * margin
+
+  def change(example: sources.Example, rng: np.random.Generator) -> NumpyBatch:
+    return augment(example, side, rng, margin)
+
   dataset = (
     grain.MapDataset.source(source)
     .repeat(-(-SHUFFLED // len(source)))
     .seed(seed)
     .shuffle()
     .repeat()
-    .random_map(lambda example, rng: augment(example, side, rng))[:ENDLESS]
+    .random_map(change)[:ENDLESS]
     .batch(local)
   )
   first = start * shard.count + shard.index
@@ -74,19 +78,29 @@ def train_batches(
 
 
 def augment(
-  example: sources.Example, side: int, rng: np.random.Generator
+  example: sources.Example,
+  side: int,
+  rng: np.random.Generator,
+  margin: int = 0,
 ) -> NumpyBatch:
   """Cuts one random square, turned and mirrored at random; both sides alike.
 
+  Among synthetic pairs, a real one needs no margin: its own is mirrored.
+
   Returns sharp (and blur) u8[side,side,3], id and mask without a batch axis.
   """
+  border = margin if example.get('real', False) else 0
+  cut = side - 2 * border
   height, width = example['sharp'].shape[:2]
-  top = rng.integers(max(height - side, 0) + 1)
-  left = rng.integers(max(width - side, 0) + 1)
+  top = rng.integers(max(height - cut, 0) + 1)
+  left = rng.integers(max(width - cut, 0) + 1)
   turns, mirrored = rng.integers(4), rng.integers(2)
 
   def change(image: np.ndarray) -> np.ndarray:
-    square = pad(image[top : top + side, left : left + side], side, side)
+    square = pad(image[top : top + cut, left : left + cut], cut, cut)
+    if border:
+      rim = (border, border)
+      square = np.pad(square, (rim, rim, (0, 0)), 'symmetric')
     turned = np.rot90(square, turns)
     return np.ascontiguousarray(turned[:, ::-1] if mirrored else turned)
 
@@ -188,4 +202,5 @@ def _row(example: sources.Example, name: str, change=np.asarray) -> NumpyBatch:
   """A row of a batch: both sides changed alike, and the name's id."""
   sides = {s: change(example[s]) for s in ('blur', 'sharp') if s in example}
   number = np.asarray(sources.example_id(name), np.int32)
-  return {**sides, 'id': number, 'mask': np.asarray(True)}
+  row = {**sides, 'id': number, 'mask': np.asarray(True)}
+  return {**row, 'real': example['real']} if 'real' in example else row

@@ -6,7 +6,7 @@ import importlib
 import io
 import pathlib
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import filelock
@@ -22,7 +22,10 @@ KEPT_BYTES = 2**28
 """Splits up to this size are decoded once and kept in memory."""
 
 Example = dict[str, Any]
-"""name str; sharp and, for real pairs, blur u8[H,W,3]."""
+"""name str; sharp and, for real pairs, blur u8[H,W,3].
+
+In a mixed split all have blur, and `real` bool tells whose is to be used.
+"""
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -32,7 +35,7 @@ class Examples(Sequence[Example]):
   Attributes:
     read: index -> example.
     size: how many there are.
-    real: whether each brings its own blurred side.
+    real: whether each brings its own blurred side; in a mixed split, some do.
   """
 
   read: Callable[[int], Example]
@@ -111,16 +114,38 @@ def open_split(data, split: str) -> Examples:
   )
   if not len(records):
     raise InputError(f'{data.name}: the {split} split is empty')
+  pairs = builder.pairs(split)
+  real = {pair.blur is not None for pair in pairs.values()}
+  if not any(real):
+    sides = ['sharp']
 
-  def read(index: int) -> Example:
-    record = records[index]
-    decoded = {side: _decode(record[side]) for side in sides}
-    return {'name': record['name'].decode(), **decoded}
+  def read(record: int) -> Example:
+    stored = records[record]
+    decoded = {side: _decode(stored[side]) for side in sides}
+    example = {'name': stored['name'].decode(), **decoded}
+    return mark(example) if len(real) > 1 else example
 
-  small = builder.info.splits[split].num_bytes <= KEPT_BYTES
-  return Examples(
-    functools.cache(read) if small else read, len(records), 'blur' in sides
-  )
+  if builder.info.splits[split].num_bytes <= KEPT_BYTES:
+    read = functools.cache(read)
+  places = _places(records, pairs)
+  return Examples(lambda i: read(places[i]), len(places), all(real))
+
+
+def mark(example: Example) -> Example:
+  """Completes an example of a mixed split: tells whether it is a real pair."""
+  real = example['blur'].shape == example['sharp'].shape
+  blur = example['blur'] if real else example['sharp']
+  return {**example, 'blur': blur, 'real': np.asarray(real)}
+
+
+def _places(records: Sequence, pairs: Mapping[str, base.Pair]) -> Sequence[int]:
+  """Returns the record of each example of an epoch."""
+  if all(pair.times == 1 for pair in pairs.values()):
+    return range(len(records))
+  names = (record['name'].decode() for record in records)
+  return np.repeat(
+    range(len(records)), [pairs[n].times for n in names]
+  ).tolist()
 
 
 def open_folder(path: pathlib.Path) -> Examples:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import jax.numpy as jnp
+
 from deblur_jax.ops import blur
 from deblur_jax.ops.psf import BlurRanges
 from deblur_jax.types import Array, Batch, Key
@@ -15,7 +17,8 @@ def make_prepare(
   """Returns prepare(raw, key[B]) -> batch; pure, for use inside jit.
 
   Real pairs are only converted. Otherwise the sharp side is blurred, and what
-  `blur.degrade` drew joins the batch.
+  `blur.degrade` drew joins the batch. In a mixed batch, `real` bool[B] tells
+  which blurred side counts; what was drawn for others is left out.
 
   Args:
     ranges: of the synthetic blur.
@@ -29,6 +32,10 @@ def make_prepare(
     drawn = {}
     if 'blur' not in sides:
       sides['blur'], drawn = degrade(sides['sharp'], key)
+    elif 'real' in raw:
+      made, _ = degrade(sides['sharp'], key)
+      real = raw['real'][:, None, None, None]
+      sides['blur'] = jnp.where(real, sides['blur'], made)
     if crop:
       sides = {side: _centre(image, crop) for side, image in sides.items()}
     return {**raw, **drawn, **sides}

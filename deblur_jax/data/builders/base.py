@@ -25,6 +25,9 @@ LISTED = 5
 TILE = 512
 """Largest side of a stored training picture, in pixels."""
 
+NO_BLUR = np.zeros((1, 1, 3), np.uint8)
+"""Stands for a missing blurred side where other pictures have one."""
+
 Box = tuple[int, int, int, int]
 """Top row, left column, height and width in pixels."""
 
@@ -39,12 +42,14 @@ class Pair:
     sharp: the sharp picture's file.
     blur: the blurred picture's file; None for synthetic blur.
     columns: the share (from, to) of the width that belongs to this split.
+    times: how often it comes in one epoch.
   """
 
   name: str
   sharp: pathlib.Path
   blur: pathlib.Path | None = None
   columns: tuple[float, float] = (0.0, 1.0)
+  times: int = 1
 
   @property
   def files(self) -> tuple[pathlib.Path, ...]:
@@ -74,14 +79,13 @@ class PairBuilder(tfds.core.GeneratorBasedBuilder):
     raise NotImplementedError
 
   def _info(self) -> tfds.core.DatasetInfo:
-    real = any(p.blur for p in itertools.chain(*self._splits.values()))
     features = {
       'name': tfds.features.Text(),
       'sharp': tfds.features.Image(shape=(None, None, 3)),
       'source': tfds.features.Text(),
       'box': tfds.features.Tensor(shape=(4,), dtype=np.int32),
     }
-    if real:
+    if self._real:
       features['blur'] = tfds.features.Image(shape=(None, None, 3))
     return tfds.core.DatasetInfo(
       builder=self,
@@ -92,6 +96,14 @@ class PairBuilder(tfds.core.GeneratorBasedBuilder):
   @property
   def _splits(self) -> Splits:
     return self.builder_config.splits
+
+  def pairs(self, split: str) -> dict[str, Pair]:
+    """Returns the pairs of a split by their names."""
+    return {pair.name: pair for pair in self._splits[split]}
+
+  @property
+  def _real(self) -> bool:
+    return any(p.blur for p in itertools.chain(*self._splits.values()))
 
   def _split_generators(self, dl_manager) -> dict[str, Iterator]:
     del dl_manager  # nothing is downloaded
@@ -106,7 +118,10 @@ class PairBuilder(tfds.core.GeneratorBasedBuilder):
     bar = tqdm.tqdm(pairs, f'preparing {self.name}/{split}', unit=' pictures')
     for pair in bar:
       try:
-        yield from examples(pair, tiled=split == 'train')
+        for key, example in examples(pair, tiled=split == 'train'):
+          if self._real:
+            example.setdefault('blur', encode(NO_BLUR))
+          yield key, example
       except InputError as error:
         if not self.builder_config.skip_bad:
           raise
