@@ -29,10 +29,13 @@ def median_ms(run: Run, calls: int) -> float:
 
 def apart(function: Callable, *args) -> Any:
   """Returns what a function returns in a process of its own."""
-  with futures.ProcessPoolExecutor(
-    1, multiprocessing.get_context('spawn')
-  ) as pool:
+  with process() as pool:
     return pool.submit(function, *args).result()
+
+
+def process() -> futures.ProcessPoolExecutor:
+  """Returns a fresh process to submit calls to."""
+  return futures.ProcessPoolExecutor(1, multiprocessing.get_context('spawn'))
 
 
 def peak_gib() -> float:

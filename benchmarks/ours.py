@@ -1,4 +1,7 @@
-"""What JAX runs: the network, and the train step as the product compiles it."""
+"""What JAX runs: the network, and the train step as the product compiles it.
+
+In processes of its own, with memory as every command of the product takes it.
+"""
 
 import time
 
@@ -9,11 +12,13 @@ import numpy as np
 from cases import CASES, Case, Run
 
 from deblur_jax import config as config_lib
-from deblur_jax import dry_run, train
+from deblur_jax import dry_run, heap, train
 from deblur_jax.families import make_family
 from deblur_jax.models import build, layers
 from deblur_jax.ops import cost
 from deblur_jax.train_lib import parallel, state
+
+heap.keep()
 
 MATMUL = 2048
 """Side of the matrices whose product says what the machine can do."""

@@ -10,7 +10,7 @@ from typing import NoReturn
 import jax
 from absl import logging
 
-from deblur_jax import files
+from deblur_jax import files, heap
 from deblur_jax.types import CommandError, InputError
 
 INTERRUPTED = 130
@@ -37,6 +37,7 @@ def run(command: Callable[[], int | None]) -> None:
   # raised as well, and told in one line.
   logging.set_verbosity(logging.FATAL)
   warnings.filterwarnings('ignore', module=r'PIL\.')  # of damaged metadata
+  heap.keep()
   keep_compiled()
   try:
     status = command() or 0

@@ -98,6 +98,7 @@ def _model() -> ConfigDict:
   model.nafnet.middle = 1
   model.nafnet.decoder = (1, 1, 1, 1)
   model.nafnet.upsampling = 'shuffle'  # shuffle (published) or resize
+  model.nafnet.halved = False  # all levels at half size: a quarter of the work
   model.unet = ConfigDict()
   model.unet.channels = 32  # of the first level
   model.unet.multipliers = (1, 2, 3, 4)  # of the channels, per level

@@ -64,6 +64,33 @@ def celeb(small: bool) -> ConfigDict:
   return config
 
 
+def universal(small: bool) -> ConfigDict:
+  """Photographs, faces and video frames under all kinds of blur at once.
+
+  Small: what the models in the box are trained with.
+  """
+  config = base_config()
+  config.data.name = 'mixture'
+  config.data.subset = (
+    'photos*12,DBlur/CelebA,DBlur/CelebA/train/sharp,DBlur/Gopro*8,'
+    'pairs/reds_train*10'
+  )
+  config.data.pairs = 'mixed'
+  blur = config.data.blur
+  blur.kinds = ('gaussian', 'defocus', 'motion')
+  blur.sharp = 0.12
+  blur.sigma, blur.anisotropy = (0.5, 4.5), 0.5
+  blur.radius = (1.0, 8.0)
+  blur.length = (5.0, 41.0)
+  blur.noise = (0.0, 0.02)
+  blur.highlight_probability = 0.3
+  blur.jpeg_probability = 0.2
+  if small:
+    _two_cores(config, steps=20_000, crop=128)
+    config.eval.every_steps = 1000
+  return config
+
+
 def nafnet(config: ConfigDict, small: bool) -> ConfigDict:
   """Adds the CNN family's network: Chen et al. 2022."""
   config.family = 'cnn'
@@ -74,6 +101,13 @@ def nafnet(config: ConfigDict, small: bool) -> ConfigDict:
     if config.data.name == 'photos':  # narrow blur: one level less will do
       config.model.nafnet.encoder = (1, 1, 4)
       config.model.nafnet.decoder = (1, 1, 1)
+    if config.data.name == 'mixture':
+      config.model.nafnet.width = 32
+      config.model.nafnet.halved = True
+      config.model.nafnet.encoder = (2, 4, 8)
+      config.model.nafnet.middle = 2
+      config.model.nafnet.decoder = (2, 2, 2)
+      config.ema.decay = 0.999
   return config
 
 

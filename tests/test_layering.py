@@ -18,7 +18,8 @@ RANKS = (
   ('train_lib', 'data'),
   ('models', 'ops', 'presets'),
   ('config',),
-  ('cli', 'files', 'options'),
+  ('cli',),
+  ('files', 'heap', 'options'),
   ('types',),
 )
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}

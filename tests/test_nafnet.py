@@ -119,12 +119,31 @@ def test_untrained_network_returns_its_input():
   np.testing.assert_array_equal(restored, blur)
 
 
+@pytest.mark.parametrize('halved', [False, True])
 @pytest.mark.parametrize('shape', [(1, 1), (1, 7), (7, 5), (8, 8)])
-def test_takes_any_size(shape):
-  net, blur = NAFNet(**SMALL), picture(*shape, batch=2)
+def test_takes_any_size(shape, halved):
+  net, blur = NAFNet(**SMALL, halved=halved), picture(*shape, batch=2)
   restored = run(net, randomised(net, blur), blur)
   assert restored.shape == blur.shape
   assert jnp.isfinite(restored).all()
+
+
+def test_halved_works_on_squares_of_pixels():
+  net = NAFNet(width=4, encoder=(0,), middle=0, decoder=(0,), halved=True)
+  blur = picture(16, 16)
+  params = randomised(net, blur)
+  kernels = {n: params['params'][n]['kernel'] for n in ('intro', 'ending')}
+  assert kernels['intro'].shape == (3, 3, 12, 4)
+  assert kernels['ending'].shape == (3, 3, 4, 12)
+  for kernel in kernels.values():
+    centre = kernel[1, 1].copy()
+    kernel[...] = 0
+    kernel[1, 1] = centre
+  # One level halves once more: squares of four pixels are alone now.
+  other = blur.at[:, 6, 6].add(0.1)
+  moved = np.abs(run(net, params, other) - run(net, params, blur)).max((0, 3))
+  rows, columns = np.nonzero(moved > 1e-6)
+  assert {*rows} == {*columns} == {4, 5, 6, 7}
 
 
 def test_padding_mirrors_the_picture():

@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
+from deblur_jax.models import layers
 from deblur_jax.types import Array
 
 
@@ -20,10 +21,12 @@ class EncoderDecoder(nn.Module):
   @nn.compact
   def __call__(self, blur: Array) -> Array:
     """Returns the restored picture f32[B,H,W,3] in (0,1)."""
-    x = blur
-    for features in self.channels:
-      x = nn.relu(nn.Conv(features, (3, 3), dtype=self.dtype)(x))
-    x = nn.Conv(3, (3, 3), dtype=self.dtype)(x)
+    x = blur.astype(self.dtype)
+    for i, features in enumerate((*self.channels, 3)):
+      shape = 3, 3, x.shape[-1], features
+      init = nn.initializers.lecun_normal()
+      weights = layers.Weights(shape, init=init, name=f'Conv_{i}')()
+      x = layers.conv3x3(nn.relu(x) if i else x, *weights)
     return nn.sigmoid(x.astype(jnp.float32))
 
 

@@ -71,6 +71,8 @@ class NAFNet(nn.Module):
     decoder: blocks of each level on the way up.
     upsampling: 'shuffle' of subpixels, as published, or bilinear 'resize',
       which cannot leave a grid where the picture is flat.
+    halved: whether all levels work at half the size, on squares of 2x2 pixels:
+      a quarter of the work (Shi et al. 2016 put such a step at the end alone).
     pool: side, in pixels of `blur`, of the window that takes the place of the
       global pool (Chu et al. 2022: 1.5 times the training crop); 0 for none.
     remat: whether the gradient computes blocks anew, to save memory.
@@ -82,6 +84,7 @@ class NAFNet(nn.Module):
   middle: int = 1
   decoder: tuple[int, ...] = (1, 1, 1, 1)
   upsampling: str = 'shuffle'
+  halved: bool = False
   pool: int = 0
   remat: bool = False
   dtype: jnp.dtype = jnp.float32
@@ -112,8 +115,12 @@ class NAFNet(nn.Module):
       kernel = conv(name, 1, 1, c, 2 * c, use_bias=False, init=init)
       return layers.pixel_shuffle(layers.conv1x1(x, *kernel))
 
-    x = layers.pad_to_multiple(blur.astype(self.dtype), 2**levels)
-    x = layers.conv3x3(x, *conv('intro', 3, 3, 3, self.width))
+    multiple = 2 ** (levels + self.halved)
+    x = layers.pad_to_multiple(blur.astype(self.dtype), multiple)
+    if self.halved:
+      x = layers.space_to_depth(x)
+    colours = x.shape[-1]
+    x = layers.conv3x3(x, *conv('intro', 3, 3, colours, self.width))
     skips = []
     for level, count in enumerate(self.encoder):
       x = self._blocks(x, f'encoder_{level}', count, level)
@@ -125,15 +132,20 @@ class NAFNet(nn.Module):
       x = up(f'up_{i}', x) + skips.pop()
       x = self._blocks(x, f'decoder_{i}', count, levels - 1 - i)
     # An untrained network returns its input: training starts from there.
-    ending = conv('ending', 3, 3, self.width, 3, init=nn.initializers.zeros)
+    ending = conv(
+      'ending', 3, 3, self.width, colours, init=nn.initializers.zeros
+    )
     x = layers.conv3x3(x, *ending)
+    if self.halved:
+      x = layers.pixel_shuffle(x)
     return blur + x[:, :h, :w].astype(blur.dtype)
 
   def _blocks(self, x: Array, name: str, count: int, level: int) -> Array:
     """The blocks of one level."""
     if not count:
       return x
-    block = NAFBlock(-(-self.pool // 2**level), name=name)
+    window = -(-self.pool // 2 ** (level + self.halved))
+    block = NAFBlock(window, name=name)
     return layers.in_sequence(block, x, count, remat=self.remat)
 
 

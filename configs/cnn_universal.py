@@ -1,0 +1,17 @@
+"""NAFNet for all kinds of blur at once: defocus, camera shake, small motion.
+
+python -m deblur_jax.main --config=configs/cnn_universal.py
+  one modern GPU; 17.1 M parameters.
+python -m deblur_jax.main --config=configs/cnn_universal.py:small
+  the model in the box, `--model=cnn`; two CPU cores for hours.
+
+The data are folders of one's own: see deblur_jax/data/builders/mixture.py.
+"""
+
+from deblur_jax import presets
+from deblur_jax.config import is_small
+
+
+def get_config(argument=''):
+  small = is_small(argument)
+  return presets.nafnet(presets.universal(small), small)
