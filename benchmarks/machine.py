@@ -15,6 +15,8 @@ from typing import Any
 
 from cases import Run
 
+from deblur_jax import heap
+
 
 def median_ms(run: Run, calls: int) -> float:
   """Returns the median time of some calls, after one that is not timed."""
@@ -27,15 +29,23 @@ def median_ms(run: Run, calls: int) -> float:
   return 1e3 * statistics.median(times)
 
 
-def apart(function: Callable, *args) -> Any:
-  """Returns what a function returns in a process of its own."""
-  with process() as pool:
+def apart(function: Callable, *args, kept: bool = True) -> Any:
+  """Returns what a function returns in a process of its own; see `process`."""
+  with process(kept) as pool:
     return pool.submit(function, *args).result()
 
 
-def process() -> futures.ProcessPoolExecutor:
-  """Returns a fresh process to submit calls to."""
-  return futures.ProcessPoolExecutor(1, multiprocessing.get_context('spawn'))
+def process(kept: bool = True) -> futures.ProcessPoolExecutor:
+  """Returns a fresh process to submit calls to.
+
+  Args:
+    kept: whether memory stays with it, as with every command of the product.
+  """
+  return futures.ProcessPoolExecutor(
+    1,
+    multiprocessing.get_context('spawn'),
+    initializer=heap.keep if kept else None,
+  )
 
 
 def peak_gib() -> float:
@@ -57,7 +67,9 @@ def report(doc: str, config: str, measure: Callable, table: Callable) -> None:
   """
   parser = argparse.ArgumentParser(description=doc.split('\n')[0])
   parser.add_argument('--config', default=config)
-  found = measure(parser.parse_args().config)
+  spec = parser.parse_args().config
+  heap.keep()
+  found = measure(spec)
   print(json.dumps(found))
   print(table(found))
 

@@ -1,10 +1,9 @@
-"""What JAX runs: the network, and the train step as the product compiles it.
-
-In processes of its own, with memory as every command of the product takes it.
-"""
+"""What JAX runs: the network, and the train step as the product compiles it."""
 
 import time
+from collections.abc import Callable
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import machine
@@ -12,13 +11,12 @@ import numpy as np
 from cases import CASES, Case, Run
 
 from deblur_jax import config as config_lib
-from deblur_jax import dry_run, heap, train
+from deblur_jax import dry_run, train
 from deblur_jax.families import make_family
 from deblur_jax.models import build, layers
 from deblur_jax.ops import cost
 from deblur_jax.train_lib import parallel, state
-
-heap.keep()
+from deblur_jax.types import Params
 
 MATMUL = 2048
 """Side of the matrices whose product says what the machine can do."""
@@ -46,7 +44,7 @@ def make_runs(name: str) -> dict[str, Run]:
   rng = np.random.default_rng(0)
   shape = *case.shape, 3
   blur = jnp.asarray(rng.random(shape, np.float32))
-  params = jax.jit(net.init)(jax.random.key(0), blur[:1, :64, :64])
+  params = random_params(net, rng)
   apply = jax.jit(net.apply)
 
   def forward() -> None:
@@ -76,14 +74,22 @@ def make_runs(name: str) -> dict[str, Run]:
   return {'forward': forward, 'step': step}
 
 
-def lower_step(case: Case) -> jax.stages.Traced:
-  """Traces the training step of a case, on shapes alone."""
+def random_params(net: nn.Module, rng: np.random.Generator) -> Params:
+  """Returns weights as if they were loaded: nothing is compiled for them."""
+  like = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+  return jax.tree.map(
+    lambda leaf: jnp.asarray(rng.normal(0, 0.02, leaf.shape).astype('f')), like
+  )
+
+
+def make_tracing(case: Case) -> Callable[[], jax.stages.Traced]:
+  """Returns what traces the training step of a case, on shapes alone."""
   config = make_config(case)
   mesh = parallel.make_mesh()
   family = make_family(config)
   like = parallel.abstract(state.make_init(config, family), mesh)
   take_step = train.make_step(config, family, like, mesh)
-  return take_step.trace(like, dry_run.raw_batch(config))
+  return lambda: take_step.trace(like, dry_run.raw_batch(config))
 
 
 def compile_seconds(name: str, cache: str) -> float:
@@ -94,8 +100,9 @@ def compile_seconds(name: str, cache: str) -> float:
     cache: folder of compiled code, for JAX to read and fill.
   """
   jax.config.update('jax_compilation_cache_dir', cache)
+  trace = make_tracing(CASES[name])
   start = time.perf_counter()
-  lower_step(CASES[name]).lower().compile()
+  trace().lower().compile()
   return time.perf_counter() - start
 
 
@@ -109,7 +116,7 @@ def gflops(name: str) -> dict[str, float]:
     params = jax.eval_shape(net.init, jax.random.key(0), blur)
     counts = {'forward': cost.macs(net.apply, params, blur)}
     if case.trained:
-      counts['step'] = cost.macs_of(lower_step(case).jaxpr.jaxpr)
+      counts['step'] = cost.macs_of(make_tracing(case)().jaxpr.jaxpr)
   return {what: 2 * macs / 1e9 for what, macs in counts.items()}
 
 

@@ -12,7 +12,7 @@ import pathlib
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from deblur_jax import cli, contenders, evaluate, files, train, trained
+from deblur_jax import cli, contenders, evaluate, files, heap, train, trained
 from deblur_jax import config as config_lib
 from deblur_jax.ops import classical, scores
 from deblur_jax.report import document, experiment, results, tables
@@ -139,16 +139,37 @@ def plan(
   groups = {}
   for model in models:
     groups.setdefault(protocol(model), []).append(model)
-  names = []
-  for group in groups.values():
-    test = evaluate.open_test(group[0].config, None)
-    names.append(test.dataset)
-    if names.count(test.dataset) > 1:
-      name = f'{test.dataset}_{names.count(test.dataset)}'
-      test = dataclasses.replace(test, dataset=name)
-    yield test, group
-  for folder in folders:
-    yield evaluate.open_test(models[0].config, folder), list(models)
+  planned = [
+    (evaluate.open_test(group[0].config, None), group)
+    for group in groups.values()
+  ]
+  planned += [
+    (evaluate.open_test(models[0].config, folder), list(models))
+    for folder in folders
+  ]
+  names = distinct([test for test, _ in planned])
+  for name, (test, group) in zip(names, planned, strict=True):
+    yield dataclasses.replace(test, dataset=name), group
+
+
+def distinct(tests: Sequence[evaluate.Test]) -> list[str]:
+  """Returns a name for each test: of its data set, if shared of its blur too.
+
+  Where that is shared as well, they are numbered.
+  """
+  names = [test.dataset for test in tests]
+  blurred = [
+    name
+    if names.count(name) == 1 or test.source.real
+    else '_'.join((name, *test.config.data.blur.kinds))
+    for name, test in zip(names, tests, strict=True)
+  ]
+  return [
+    name
+    if blurred.count(name) == 1
+    else f'{name}_{blurred[: i + 1].count(name)}'
+    for i, name in enumerate(blurred)
+  ]
 
 
 def protocol(model: trained.Model) -> str:
@@ -216,6 +237,7 @@ def result(
   same = {key: record.get(key) for key in current} == current
   if not same or record['metrics'].keys() != scores.SCORES.keys():
     record = evaluate.judge(contender, test, folder)
+    heap.release()  # what the next one asks for is of other sizes
   with (folder / evaluate.CSV).open(newline='') as file:
     rows = [tables.parsed(row) for row in csv.DictReader(file)]
   return results.Result(record, rows, folder)
@@ -238,7 +260,7 @@ def write(
     row
     for section in sections
     for one in section.results
-    for row in summary_rows(one.record)
+    for row in summary_rows({**one.record, 'dataset': section.dataset})
   ]
   tables.write_csv(output / RESULTS, rows)
   tables.write_csv(output / PER_IMAGE, tables.even(image_rows(sections)))

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deblur_jax import trained
+from deblur_jax.imaging import turns
 from deblur_jax.models import layers
 from deblur_jax.ops import classical, cost
 from deblur_jax.train_lib import state
@@ -96,24 +97,28 @@ def cascade(first: trained.Model, second: trained.Model) -> Contender:
 
 
 def self_ensemble(model: trained.Model) -> Contender:
-  """Mean over the eight flips and turns (Timofte et al. 2016)."""
-  alone = trained.make_restore(model.config, model.family)
-  flips = [(rows, columns) for rows in (1, -1) for columns in (1, -1)]
+  """Mean over the eight flips and turns of a picture."""
+  alone = of_model(model)
+  restore = Timed(trained.make_restore(model.config, model.family))
 
-  def flipped(params: Params, blur: Array, ids: Array) -> Array:
-    # As one batch: the network is compiled once for the four of them.
-    seen = [blur[:, ::rows, ::columns] for rows, columns in flips]
-    made = alone(params, jnp.concatenate(seen), jnp.tile(ids, len(flips)))
-    parts = zip(jnp.split(made, len(flips)), flips, strict=True)
-    return sum(part[:, ::rows, ::columns] for part, (rows, columns) in parts)
+  def run(batch: Batch) -> tuple[np.ndarray, Duration]:
+    took = []
 
-  def restore(params: Params, blur: Array, ids: Array) -> Array:
-    straight = flipped(params, blur, ids)
-    turned = flipped(params, blur.swapaxes(1, 2), ids)
-    return (straight + turned.swapaxes(1, 2)) / 8
+    def timed(blur: Array) -> Array:
+      made, duration = restore(model.params, blur, batch['id'])
+      took.append(duration)
+      return made
 
-  return _trained(
-    [model], restore, model.params, f'{model.name} x8', 'ensemble'
+    restored = trained.to_uint8(turns.mean(timed, batch['blur']))
+    seconds = sum(duration.seconds for duration in took)
+    return restored, Duration(seconds, any(one.first for one in took))
+
+  return dataclasses.replace(
+    alone,
+    name=f'{model.name} x8',
+    family='ensemble',
+    run=run,
+    macs=lambda: len(turns.TURNS) * alone.macs(),
   )
 
 
@@ -183,11 +188,7 @@ def _macs(restore: Restore, params: Params) -> int:
 
 def count_parameters(model: trained.Model) -> int:
   """Returns how many parameters restore a picture."""
-  return sum(
-    state.count(params)
-    for name, params in model.params.items()
-    if name not in model.family.helpers
-  )
+  return state.count(trained.restoring(model.family, model.params))
 
 
 class Timed:

@@ -23,8 +23,8 @@ def keep() -> None:
 
   To be called before threads begin. Does nothing where there is no glibc.
   """
-  libc = ctypes.CDLL(None)
-  if not hasattr(libc, 'mallopt'):
+  libc = _glibc()
+  if not libc:
     return
   libc.mallopt(_ARENA_MAX, 1)
   libc.mallopt(_MMAP_MAX, 0)
@@ -41,3 +41,16 @@ def keep() -> None:
     length = (begin + size - first) // _HUGE_PAGE * _HUGE_PAGE
     libc.madvise(first, length, mmap.MADV_HUGEPAGE)
     libc.free(begin)
+
+
+def release() -> None:
+  """Gives back all memory that is not in use: before work of another size."""
+  libc = _glibc()
+  if libc:
+    libc.malloc_trim(ctypes.c_size_t(0))
+    keep()  # the end of the heap is gone, and with it its pages' size
+
+
+def _glibc() -> ctypes.CDLL | None:
+  libc = ctypes.CDLL(None)
+  return libc if hasattr(libc, 'mallopt') else None

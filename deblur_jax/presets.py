@@ -102,11 +102,7 @@ def nafnet(config: ConfigDict, small: bool) -> ConfigDict:
       config.model.nafnet.encoder = (1, 1, 4)
       config.model.nafnet.decoder = (1, 1, 1)
     if config.data.name == 'mixture':
-      config.model.nafnet.width = 32
-      config.model.nafnet.halved = True
-      config.model.nafnet.encoder = (2, 4, 8)
-      config.model.nafnet.middle = 2
-      config.model.nafnet.decoder = (2, 2, 2)
+      _in_the_box(config.model.nafnet)
       config.ema.decay = 0.999
   return config
 
@@ -135,6 +131,9 @@ def unet(config: ConfigDict, small: bool) -> ConfigDict:
       config.predictor.nafnet.encoder = (1, 1, 1)
       config.predictor.nafnet.decoder = (1, 1, 1)
       config.sampler.nfe = 1
+    if config.data.name == 'mixture':
+      _in_the_box(config.predictor.nafnet)
+      config.ema.decay = 0.999
   return config
 
 
@@ -178,6 +177,16 @@ def baseline(config: ConfigDict, small: bool) -> ConfigDict:
   if small:
     config.steps //= 10
   return config
+
+
+def _in_the_box(net: ConfigDict) -> None:
+  """The NAFNet of all three families, chosen in docs/ablations.md."""
+  net.width = 32
+  net.halved = True
+  net.upsampling = 'resize'
+  net.encoder = (2, 4, 8)
+  net.middle = 2
+  net.decoder = (2, 2, 2)
 
 
 def _two_cores(config: ConfigDict, steps: int = 4000, crop: int = 96) -> None:

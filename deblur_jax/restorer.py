@@ -12,12 +12,9 @@ import numpy as np
 
 from deblur_jax import trained
 from deblur_jax.data import sources
-from deblur_jax.imaging import levels
+from deblur_jax.imaging import levels, turns
 from deblur_jax.runner import Result, Runner
 from deblur_jax.types import InputError
-
-TURNS = [(quarters, flip) for quarters in range(4) for flip in (1, -1)]
-"""Quarter turns, and a flip of the columns before."""
 
 
 class Restorer:
@@ -49,7 +46,7 @@ class Restorer:
       raise InputError(f'--strength={strength}: use 0 to 1')
     self._runners = [Runner(model, memory, tile) for model in models]
     self._strength = strength
-    self._turns = TURNS if ensemble else TURNS[:1]
+    self._ensemble = ensemble
 
   @classmethod
   def load(
@@ -95,21 +92,21 @@ class Restorer:
     """Restores as `__call__`, to floats; another `sample` is other noise."""
     check(pixels)
     number = sources.example_id(name)
-    total, tiles = None, 0
-    for quarters, flip in self._turns:
-      made = np.rot90(pixels[:, ::flip], quarters)
+    tiles = 0
+
+    def through(made: np.ndarray) -> np.ndarray:
+      nonlocal tiles
       for run in self._runners:
         made, parts = run(made, number, sample)
         tiles += parts
-      made = np.rot90(made, -quarters)[:, ::flip]
-      total = made if total is None else total + made
-    if len(self._turns) > 1:
-      total /= len(self._turns)
+      return made
+
+    made = turns.mean(through, pixels) if self._ensemble else through(pixels)
     if self._strength < 1:
-      total = (
-        levels.to_float(pixels) * (1 - self._strength) + total * self._strength
+      made = (
+        levels.to_float(pixels) * (1 - self._strength) + made * self._strength
       )
-    return Result(total, tiles)
+    return Result(made, tiles)
 
 
 def check(pixels: np.ndarray) -> None:

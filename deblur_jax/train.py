@@ -23,6 +23,7 @@ from deblur_jax.ops.prepare import make_prepare
 from deblur_jax.ops.psf import psf_size
 from deblur_jax.report import figures
 from deblur_jax.train_lib import (
+  exported,
   optim,
   parallel,
   preemption,
@@ -150,10 +151,15 @@ def claim(
     The lock on it; the first process's holds for all.
 
   Raises:
-    InputError: another run uses it, or it holds checkpoints of another config.
+    InputError: another run uses it, it holds checkpoints of another config, or
+      an exported model.
   """
   if not processes.is_first():
     return contextlib.nullcontext()
+  if exported.is_exported(workdir):
+    raise InputError(
+      f'{workdir}: holds an exported model; choose another --workdir'
+    )
   held = writer.lock(workdir)
   if has_checkpoints(workdir):
     changed = changes(config_lib.load(workdir), config)
@@ -198,21 +204,37 @@ def start(
 def adopt(new: state.State, workdir: pathlib.Path) -> state.State:
   """Returns `new` with the weights of another workdir, for fine-tuning.
 
+  A network takes those of the same name, or else of the same shapes: a CNN
+  becomes the predictor of a diffusion model, or the generator of a GAN.
+
   Raises:
-    InputError: no checkpoint there, or it holds other networks.
+    InputError: no checkpoint there, or a network that restores pictures there
+      has no like in `new`.
   """
-  given = trained.load(workdir).params
-  shapes = [
-    [(jax.tree_util.keystr(path), leaf.shape) for path, leaf in leaves]
-    for leaves in map(jax.tree_util.tree_leaves_with_path, (given, new.params))
-  ]
-  if shapes[0] != shapes[1]:
+  model = trained.load(workdir)
+  given = state.networks(model.params)
+  kept = trained.restoring(model.family, model.params)
+  needed = set(state.networks(kept))
+  merged = {}
+  for name, network in state.networks(new.params).items():
+    alike = [other for other in given if is_like(given[other], network)]
+    source = name if name in alike else next(iter(alike), None)
+    merged[name] = network if source is None else given[source]
+    needed.discard(source)
+  if needed:
     raise InputError(
       f'--init_from={workdir}: its networks are not those of this config'
     )
-  params = parallel.place(given, parallel.shardings(new.params))
+  params = parallel.place(
+    state.from_networks(merged), parallel.shardings(new.params)
+  )
   ema = {name: jax.tree.map(jnp.copy, params[name]) for name in new.ema}
   return dataclasses.replace(new, params=params, ema=ema)
+
+
+def is_like(one: Params, other: Params) -> bool:
+  """Whether two networks have the same arrays, in name and shape."""
+  return jax.tree.map(jnp.shape, one) == jax.tree.map(jnp.shape, other)
 
 
 def make_step(

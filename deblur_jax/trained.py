@@ -112,8 +112,12 @@ def export(
 
 
 def restoring(family: Family, params: Params) -> Params:
-  """Leaves out networks that only train others: those without an average."""
-  return {name: params[name] for name in family.ema} or params
+  """Leaves out the networks that only train others."""
+  return {
+    name: network
+    for name, network in params.items()
+    if name not in family.helpers
+  }
 
 
 def blur_ranges(config: ConfigDict) -> BlurRanges:

@@ -8,11 +8,11 @@ import shutil
 import numpy as np
 import pytest
 
-from deblur_jax import compare, contenders, trained
+from deblur_jax import compare, contenders, evaluate, trained
 from deblur_jax.ops import scores
 from deblur_jax.report import document
 from deblur_jax.types import InputError
-from tests.runs import TINY_FLAGS, command, picture, save
+from tests.runs import TINY_FLAGS, command, picture, save, tiny_config
 
 MODELS = {
   'cnn': ('cnn_gaussian', ()),
@@ -216,3 +216,20 @@ def test_page_escapes_and_markdown_marks():
   assert '<h1>A &lt;b&gt; &amp; c</h1>' in page
   assert '<b>&lt;2&gt;</b>' in page
   assert '| **<2>** |' in document.markdown(blocks)
+
+
+def test_tests_on_one_data_set_are_told_apart_by_their_blur():
+  first = tiny_config().unlock()
+  second = first.copy_and_resolve_references()
+  second.data.blur.kinds = ('motion', 'linear')
+  third = second.copy_and_resolve_references()
+  third.data.blur.length = (3.0, 5.0)
+  tests = [evaluate.open_test(config, None) for config in (first, second)]
+  assert compare.distinct(tests[:1]) == ['folder']
+  kinds = '_'.join(first.data.blur.kinds)
+  assert compare.distinct(tests) == [f'folder_{kinds}', 'folder_motion_linear']
+  tests.append(evaluate.open_test(third, None))
+  assert compare.distinct(tests)[1:] == [
+    'folder_motion_linear_1',
+    'folder_motion_linear_2',
+  ]

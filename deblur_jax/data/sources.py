@@ -122,8 +122,10 @@ def open_split(data, split: str) -> Examples:
   def read(record: int) -> Example:
     stored = records[record]
     decoded = {side: _decode(stored[side]) for side in sides}
-    example = {'name': stored['name'].decode(), **decoded}
-    return mark(example) if len(real) > 1 else example
+    name = stored['name'].decode()
+    example = {'name': name, **decoded}
+    mixed = len(real) > 1
+    return mark(example, pairs[name].blur is not None) if mixed else example
 
   if builder.info.splits[split].num_bytes <= KEPT_BYTES:
     read = functools.cache(read)
@@ -131,9 +133,8 @@ def open_split(data, split: str) -> Examples:
   return Examples(lambda i: read(places[i]), len(places), all(real))
 
 
-def mark(example: Example) -> Example:
+def mark(example: Example, real: bool) -> Example:
   """Completes an example of a mixed split: tells whether it is a real pair."""
-  real = example['blur'].shape == example['sharp'].shape
   blur = example['blur'] if real else example['sharp']
   return {**example, 'blur': blur, 'real': np.asarray(real)}
 

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
@@ -65,6 +66,29 @@ def init_state(
 def weights(state: State) -> Params:
   """Returns the parameters to restore with: EMA where there is one."""
   return {**state.params, **state.ema}
+
+
+def networks(params: Params) -> dict[tuple[str, ...], Params]:
+  """Takes parameters apart, into the flat ones of each network by its place.
+
+  A network is what lies below a name 'params', as Flax has it.
+  """
+  found = {}
+  for path, leaf in flax.traverse_util.flatten_dict(params).items():
+    at = path.index('params')
+    found.setdefault(path[:at], {})[path[at:]] = leaf
+  return found
+
+
+def from_networks(found: dict[tuple[str, ...], Params]) -> Params:
+  """Puts together what `networks` took apart."""
+  return flax.traverse_util.unflatten_dict(
+    {
+      (*place, *path): leaf
+      for place, network in found.items()
+      for path, leaf in network.items()
+    }
+  )
 
 
 def count(params: Params) -> int:

@@ -1,0 +1,19 @@
+"""Diffusion for all kinds of blur at once: what a first pass missed is drawn.
+
+python -m deblur_jax.main --config=configs/diffusion_universal.py
+  one modern GPU.
+python -m deblur_jax.main --config=configs/diffusion_universal.py:small \
+  --init_from=runs/cnn_universal_small
+  the model in the box, `--model=diffusion`; two CPU cores for hours. Its
+  predictor starts as the CNN in the box.
+
+The data are folders of one's own: see deblur_jax/data/builders/mixture.py.
+"""
+
+from deblur_jax import presets
+from deblur_jax.config import is_small
+
+
+def get_config(argument=''):
+  small = is_small(argument)
+  return presets.unet(presets.universal(small), small)

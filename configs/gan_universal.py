@@ -1,0 +1,19 @@
+"""GAN for all kinds of blur at once: NAFNet against a judge of patches.
+
+python -m deblur_jax.main --config=configs/gan_universal.py
+  one modern GPU (24 GB).
+python -m deblur_jax.main --config=configs/gan_universal.py:small \
+  --init_from=runs/cnn_universal_small
+  the model in the box, `--model=gan`; two CPU cores for hours. It starts as the
+  CNN in the box.
+
+The data are folders of one's own: see deblur_jax/data/builders/mixture.py.
+"""
+
+from deblur_jax import presets
+from deblur_jax.config import is_small
+
+
+def get_config(argument=''):
+  small = is_small(argument)
+  return presets.gan(presets.universal(small), small)

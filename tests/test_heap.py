@@ -1,0 +1,67 @@
+"""Memory that stays with the process."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from deblur_jax import heap
+if sys.argv[1] == 'keep':
+  heap.keep()
+def work():
+  np.ones(2**24, np.float32)
+work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+  work()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def run(script, *arguments):
+  """What a script prints in a process of its own."""
+  return subprocess.run(
+    [sys.executable, '-c', script, *arguments],
+    check=True,
+    capture_output=True,
+    text=True,
+  ).stdout
+
+
+def faults(how):
+  """Pages that Linux had to fill for five times the same 64 MiB."""
+  return int(run(FAULTS, how))
+
+
+pytestmark = pytest.mark.skipif(
+  platform.libc_ver()[0] != 'glibc', reason='no glibc'
+)
+
+
+def test_memory_is_taken_once():
+  without, kept = faults('leave'), faults('keep')
+  assert without > 100  # else there is nothing to be won here
+  assert kept < 20
+
+
+RESIDENT = """
+import numpy as np, psutil
+from deblur_jax import heap
+heap.keep()
+process = psutil.Process()
+start = process.memory_info().rss
+np.ones(2**24, np.float32)
+kept = process.memory_info().rss
+heap.release()
+print(kept - start, process.memory_info().rss - start)
+"""
+
+
+def test_memory_is_given_back_when_asked():
+  kept, released = map(int, run(RESIDENT).split())
+  assert kept > 2**26 - 2**21
+  assert released < 2**23
