@@ -3,7 +3,7 @@
 python -m deblur_jax.main --config=configs/cnn_universal.py
   one modern GPU; 17.1 M parameters.
 python -m deblur_jax.main --config=configs/cnn_universal.py:small
-  the model in the box, `--model=cnn`; two CPU cores for hours.
+  the model in the box, `--model=cnn`; two CPU cores for an hour.
 
 The data are folders of one's own: see deblur_jax/data/builders/mixture.py.
 """

@@ -86,7 +86,7 @@ def universal(small: bool) -> ConfigDict:
   blur.highlight_probability = 0.3
   blur.jpeg_probability = 0.2
   if small:
-    _two_cores(config, steps=20_000, crop=128)
+    _two_cores(config, steps=6000, crop=128)
     config.eval.every_steps = 1000
   return config
 
@@ -184,9 +184,9 @@ def _in_the_box(net: ConfigDict) -> None:
   net.width = 32
   net.halved = True
   net.upsampling = 'resize'
-  net.encoder = (2, 4, 8)
-  net.middle = 2
-  net.decoder = (2, 2, 2)
+  net.encoder = (1, 2, 8)
+  net.middle = 3
+  net.decoder = (1, 1, 1)
 
 
 def _two_cores(config: ConfigDict, steps: int = 4000, crop: int = 96) -> None:
