@@ -41,7 +41,9 @@ class Result:
   @property
   def trained_alone(self) -> bool:
     """Returns whether it is a single model."""
-    return len(self.record['made_of']) == 1 and bool(self.record['sampler'])
+    return (
+      len(self.record['made_of']) == 1 and self.record['family'] != 'ensemble'
+    )
 
   @property
   def is_baseline(self) -> bool:
