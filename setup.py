@@ -27,7 +27,15 @@ setuptools.setup(
   license='Apache-2.0',
   python_requires='>=3.11',
   packages=setuptools.find_packages(include=['deblur_jax', 'deblur_jax.*']),
-  package_data={'deblur_jax': ['py.typed', 'report/*.html']},
+  package_data={
+    'deblur_jax': [
+      'py.typed',
+      'report/*.html',
+      'zoo/*/*.json',
+      'zoo/*/*.md',
+      'zoo/*/*.safetensors',
+    ]
+  },
   install_requires=[
     'absl-py>=2.1',
     'array_record>=0.7',

@@ -1,6 +1,6 @@
 """Trains what is missing, scores all contenders, writes one report.
 
-python -m deblur_jax.compare --configs=A,B,C [--workdirs=D,E] [--data=P,Q]
+python -m deblur_jax.compare [--configs=A,B,C] [--workdirs=D,E] [--data=P,Q]
   [--cascade='cnn>diffusion,cnn>gan'] [--ensemble] [--budget=images|minutes]
   --output=DIR
 """
@@ -9,15 +9,24 @@ import csv
 import dataclasses
 import json
 import pathlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from deblur_jax import cli, contenders, evaluate, files, heap, train, trained
+from deblur_jax import (
+  cli,
+  contenders,
+  evaluate,
+  files,
+  heap,
+  train,
+  trained,
+  zoo,
+)
 from deblur_jax import config as config_lib
 from deblur_jax.ops import classical, scores
 from deblur_jax.report import document, experiment, results, tables
 from deblur_jax.report.results import BASELINE
-from deblur_jax.train_lib import writer
+from deblur_jax.train_lib import exported, writer
 from deblur_jax.types import InputError
 
 RESULTS = 'results.csv'
@@ -48,7 +57,8 @@ class Wanted:
   Attributes:
     configs: FILE.py[:small] each, trained in its default workdir.
     workdirs: further models, trained already.
-    data: folders that every model is tested on besides its own test split.
+    data: what every model is tested on besides its own test split; see
+      `evaluate.open_test`. Exported models, as those in the box, have no other.
     cascades: (first, second) by family or by name.
     ensemble: adds each model's self-ensemble and the mean of all models.
     budget: 'images' or 'minutes', that trained models should have in common.
@@ -56,7 +66,7 @@ class Wanted:
 
   configs: Sequence[str] = ()
   workdirs: Sequence[pathlib.Path] = ()
-  data: Sequence[pathlib.Path] = ()
+  data: Sequence[str] = ()
   cascades: Sequence[tuple[str, str]] = ()
   ensemble: bool = False
   budget: str = 'images'
@@ -79,11 +89,11 @@ def compare(wanted: Wanted, output: pathlib.Path) -> str:
   check_cascades(wanted.cascades, models.values())
   own = {model.name: workdir for workdir, model in models.items()}
   sections = []
-  for test, group in plan(list(models.values()), wanted.data):
+  for test, group, is_own in plan(models, wanted.data):
     scored = []
     for contender in list_contenders(test, group, wanted):
       folder = output / EVALUATIONS / test.dataset / slug(contender.name)
-      if test.split == 'test':
+      if is_own:
         folder = own.get(contender.name, folder)
       scored.append(result(contender, test, folder))
     sections.append(results.Section(test.dataset, scored))
@@ -129,27 +139,34 @@ def train_all(specs: Sequence[str]) -> list[pathlib.Path]:
 
 
 def plan(
-  models: Sequence[trained.Model], folders: Sequence[pathlib.Path]
-) -> Iterator[tuple[evaluate.Test, list[trained.Model]]]:
-  """Yields every test with the models that take it.
+  models: Mapping[pathlib.Path, trained.Model], data: Sequence[str]
+) -> Iterator[tuple[evaluate.Test, list[trained.Model], bool]]:
+  """Yields every test, the models that take it, and whether it is their own.
 
-  Models of one protocol share their own test; all take the tests of folders,
-  whose sharp pictures are blurred as the first model says.
+  Models of one protocol share their own test; all take those of `data`, where
+  sharp pictures of a folder are blurred as the first model says.
+
+  Raises:
+    InputError: there is nothing that exported models could be tested on.
   """
   groups = {}
-  for model in models:
-    groups.setdefault(protocol(model), []).append(model)
+  for workdir, model in models.items():
+    if not exported.is_exported(workdir):
+      groups.setdefault(protocol(model), []).append(model)
+    elif not data:
+      raise InputError(f'{workdir}: an exported model; give --data to test it')
   planned = [
-    (evaluate.open_test(group[0].config, None), group)
+    (evaluate.open_test(group[0].config), group, True)
     for group in groups.values()
   ]
+  everyone = list(models.values())
   planned += [
-    (evaluate.open_test(models[0].config, folder), list(models))
-    for folder in folders
+    (evaluate.open_test(everyone[0].config, spec), everyone, False)
+    for spec in data
   ]
-  names = distinct([test for test, _ in planned])
-  for name, (test, group) in zip(names, planned, strict=True):
-    yield dataclasses.replace(test, dataset=name), group
+  names = distinct([test for test, _, _ in planned])
+  for name, (test, group, is_own) in zip(names, planned, strict=True):
+    yield dataclasses.replace(test, dataset=name), group, is_own
 
 
 def distinct(tests: Sequence[evaluate.Test]) -> list[str]:
@@ -310,8 +327,8 @@ def main() -> None:
   )
   add = parser.add_argument
   add('--configs', default='', help='FILE.py[:small], separated by commas')
-  add('--workdirs', default='', help='trained models, separated by commas')
-  add('--data', default='', help='further folders to test on, by commas')
+  add('--workdirs', default='', help='trained models, or names of the box')
+  add('--data', default='', help='further folders or configs to test on')
   add('--cascade', default='', help="FIRST>SECOND,...: 'cnn>diffusion'")
   add('--ensemble', action='store_true', help='adds means of several results')
   add('--budget', choices=('images', 'minutes'), default='images')
@@ -319,8 +336,8 @@ def main() -> None:
   flags = parser.parse_args()
   wanted = Wanted(
     configs=split(flags.configs),
-    workdirs=[pathlib.Path(path) for path in split(flags.workdirs)],
-    data=[pathlib.Path(path) for path in split(flags.data)],
+    workdirs=[zoo.find(text) for text in split(flags.workdirs)],
+    data=split(flags.data),
     cascades=parse_cascades(flags.cascade),
     ensemble=flags.ensemble,
     budget=flags.budget,

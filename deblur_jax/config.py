@@ -186,6 +186,11 @@ def load_file(spec: str) -> ConfigDict:
   return config.lock()
 
 
+def is_spec(text: str) -> bool:
+  """Returns whether a text means a config file, and no folder."""
+  return text.partition(':')[0].endswith('.py')
+
+
 def default_workdir(spec: str) -> pathlib.Path:
   """Returns runs/F_D or runs/F_D_ARGUMENT for configs/F_D.py[:ARGUMENT]."""
   return pathlib.Path('runs') / short_name(spec).replace(':', '_')

@@ -1,7 +1,8 @@
 """Scores a checkpoint, picture by picture.
 
-python -m deblur_jax.evaluate --workdir=DIR [--step=N|best] [--data=PATH]
-  [--output=DIR] [--sampler.nfe=N ...] [--sweep=nfe=1,2,4,8,16,32]
+python -m deblur_jax.evaluate [--model=cnn|diffusion|gan | --workdir=DIR]
+  [--step=N|best] [--data=PATH|CONFIG] [--output=DIR] [--sampler.nfe=N ...]
+  [--sweep=nfe=1,2,4,8,16,32]
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ import numpy as np
 import tqdm
 from ml_collections import ConfigDict
 
-from deblur_jax import cli, contenders, files, trained
+from deblur_jax import cli, contenders, files, trained, zoo
 from deblur_jax import config as config_lib
 from deblur_jax.data import align, pipeline, sources
 from deblur_jax.ops import scores
@@ -139,19 +140,19 @@ def describe_blur(batch: pipeline.NumpyBatch) -> list[tuple[str, Sequence]]:
 def evaluate(
   workdir: pathlib.Path,
   wanted: str = '',
-  data: pathlib.Path | None = None,
+  data: str = '',
   output: pathlib.Path | None = None,
   sampler: trained.Sampler = trained.NO_CHANGES,
 ) -> dict[str, Any]:
   """Scores a workdir's model and writes evaluation.json, the CSV, the grid.
 
   Args:
-    workdir: of a training run.
+    workdir: of a training run, or of a model in the box.
     wanted: which checkpoint; see `load`.
-    data: PATH/{blur,sharp} or a folder of sharp pictures; None for the test
-      split of the model's own data set.
+    data: what `open_test` takes.
     output: folder of the files; None for the workdir, or
-      workdir/evaluations/NAME with `data` or `sampler`.
+      workdir/evaluations/NAME with `data` or `sampler`. Nothing is written into
+      the box: there runs/MODEL is in the place of the workdir.
     sampler: what to change in `config.sampler`.
 
   Returns:
@@ -164,9 +165,10 @@ def evaluate(
   test = open_test(model.config, data)
   if output is None:
     changes = [f'{key}_{value}' for key, value in sampler.items()]
-    own = data is None and not changes
+    own = not data and not changes
     name = '_'.join([test.dataset, *changes])
-    output = workdir if own else workdir / 'evaluations' / name
+    home = zoo.home(workdir)
+    output = home if own else home / 'evaluations' / name
   return judge(contenders.of_model(model), test, output)
 
 
@@ -248,7 +250,7 @@ def sweep(
   values: Sequence[Any],
   output: pathlib.Path,
   wanted: str = '',
-  data: pathlib.Path | None = None,
+  data: str = '',
   sampler: trained.Sampler = trained.NO_CHANGES,
 ) -> list[dict[str, Any]]:
   """Scores a model once for each value of a key of its sampler.
@@ -299,12 +301,27 @@ def flat(record: Mapping[str, Any]) -> Row:
   }
 
 
-def open_test(config: ConfigDict, data: pathlib.Path | None) -> Test:
-  """Opens the test split of a config's own data set, or a folder."""
-  if data is None:
+def open_test(config: ConfigDict, data: str = '') -> Test:
+  """Opens pictures to be scored on.
+
+  Args:
+    config: of a model.
+    data: '' for the test split of its own data set; FILE.py[:ARGUMENT] for that
+      of another config, with the blur asked for there; PATH/{blur,sharp}, or a
+      folder of sharp pictures, blurred as in the model's training.
+
+  Raises:
+    InputError: the pictures or the config are missing or cannot be read.
+  """
+  if not data:
     source = sources.open_split(config.data, 'test')
     return Test(source, config.data.name, 'test', config)
-  folder = data / 'test' if (data / 'test').is_dir() else data
+  if config_lib.is_spec(data):
+    other = config_lib.load_file(data)
+    name = config_lib.default_workdir(data).name
+    return Test(sources.open_split(other.data, 'test'), name, 'test', other)
+  path = pathlib.Path(data)
+  folder = path / 'test' if (path / 'test').is_dir() else path
   own = folder.resolve()
   name = f'{own.parent.name}_test' if own.name == 'test' else own.name
   return Test(sources.open_folder(folder), name, 'all', config)
@@ -382,23 +399,30 @@ def main() -> None:
     prog='python -m deblur_jax.evaluate', description=__doc__.split('\n')[0]
   )
   add = parser.add_argument
-  add('--workdir', type=pathlib.Path, required=True, help='a training run')
+  zoo.add_flags(parser)
   add('--step', default='', help='a checkpoint, or best; default: the last')
-  add('--data', type=pathlib.Path, help='PATH/{blur,sharp} or sharp pictures')
+  add(
+    '--data',
+    default='',
+    metavar='PATH|CONFIG',
+    help='PATH/{blur,sharp}, sharp pictures, or the test of FILE.py[:small]',
+  )
   add('--output', type=pathlib.Path, help='folder for the results')
   add('--sweep', help='KEY=VALUE,VALUE,... of the sampler: writes a curve')
   trained.add_sampler_flags(parser)
   flags = parser.parse_args()
+  workdir = zoo.chosen(flags)
   how = {'data': flags.data, 'sampler': trained.sampler_of(flags)}
   if flags.sweep:
     key, values = parse_sweep(flags.sweep)
-    output = flags.output or flags.workdir / 'evaluations' / f'sweep_{key}'
+    home = zoo.home(workdir)
+    output = flags.output or home / 'evaluations' / f'sweep_{key}'
     how['wanted'] = flags.step
-    for record in sweep(flags.workdir, key, values, output, **how):
+    for record in sweep(workdir, key, values, output, **how):
       print(tables.evaluation(record))
     print(f'curve: {output / "curve.png"}')
   else:
-    record = evaluate(flags.workdir, flags.step, output=flags.output, **how)
+    record = evaluate(workdir, flags.step, output=flags.output, **how)
     print(tables.evaluation(record))
 
 

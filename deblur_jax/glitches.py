@@ -1,6 +1,6 @@
 """Looks for what networks invent: shifted colours, spots, patterns.
 
-python -m deblur_jax.glitches [--workdir=DIR] [--output=DIR]
+python -m deblur_jax.glitches [--model=NAME | --workdir=DIR] [--output=DIR]
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from deblur_jax import cli, restore
+from deblur_jax import cli, zoo
 from deblur_jax.report import figures, tables
 from deblur_jax.restorer import Restorer
 
@@ -163,10 +163,10 @@ def main() -> None:
     prog='python -m deblur_jax.glitches', description=__doc__.split('\n')[0]
   )
   add = parser.add_argument
-  add('--workdir', type=pathlib.Path, help='model; default: newest in runs/')
+  zoo.add_flags(parser)
   add('--output', type=pathlib.Path, help='folder for before and after')
   flags = parser.parse_args()
-  restorer = Restorer.load(flags.workdir or restore.newest_workdir())
+  restorer = Restorer.load(zoo.chosen(flags))
   print(table(search(restorer, flags.output)))
   print(
     f'\ncolour shift: of the mean, in grey levels (clean: up to {MOST_SHIFT:g})'

@@ -1,9 +1,9 @@
 """Deblurs picture files, or all pictures in folders.
 
-python -m deblur_jax.restore [--workdir=DIR] [--output=PATH] INPUT...
-  [--cascade=DIR,DIR] [--ensemble] [--strength=S] [--uncertainty]
-  [--sampler.nfe=N ...] [--device=cpu|gpu|tpu] [--tile=auto|N] [--memory=GIB]
-  [--quality=Q] [--overwrite] [--max_pixels=N] [--json]
+python -m deblur_jax.restore [--model=cnn|diffusion|gan | --workdir=DIR]
+  [--output=PATH] INPUT... [--cascade=MODEL,MODEL] [--ensemble] [--strength=S]
+  [--uncertainty] [--sampler.nfe=N ...] [--device=cpu|gpu|tpu] [--tile=auto|N]
+  [--memory=GIB] [--quality=Q] [--overwrite] [--max_pixels=N] [--json]
 """
 
 import argparse
@@ -19,7 +19,7 @@ import jax
 import numpy as np
 import tqdm
 
-from deblur_jax import cli, evaluate, trained
+from deblur_jax import cli, trained, zoo
 from deblur_jax.data import pictures
 from deblur_jax.imaging import levels
 from deblur_jax.imaging import picture as picture_lib
@@ -33,7 +33,6 @@ UNCERTAIN_SAMPLES = 8
 UNCERTAIN_GAIN = 10
 """Levels of an uncertainty picture for one grey level of deviation."""
 SOME_FAILED = 1
-RUNS = pathlib.Path('runs')
 
 Job = tuple[pathlib.Path, pathlib.Path]
 """A picture file and where its result goes."""
@@ -221,23 +220,6 @@ def check_targets(jobs: Sequence[Job]) -> None:
     taken[own] = target
 
 
-def newest_workdir() -> pathlib.Path:
-  """Returns the workdir below runs/ that was evaluated last.
-
-  Raises:
-    InputError: there is none.
-  """
-  finished = sorted(
-    RUNS.glob(f'*/{evaluate.JSON}'), key=lambda path: path.stat().st_mtime
-  )
-  if not finished:
-    raise InputError(
-      f'no finished model below {RUNS}/: give --workdir=DIR, or train one: '
-      'python -m deblur_jax.main --config=configs/cnn_photos.py:small'
-    )
-  return finished[-1].parent
-
-
 def choose_device(name: str) -> None:
   """Has JAX run on a kind of device; to be called before it runs at all.
 
@@ -258,7 +240,7 @@ def make_draw(flags: argparse.Namespace) -> Draw:
   Raises:
     InputError: no such model, or one that cannot do it.
   """
-  workdirs = flags.cascade or [flags.workdir or newest_workdir()]
+  workdirs = flags.cascade or [zoo.chosen(flags)]
   sampler, samples = trained.sampler_of(flags), 1
   if flags.uncertainty:
     samples = sampler.get('samples', UNCERTAIN_SAMPLES)
@@ -296,7 +278,7 @@ def parse() -> argparse.Namespace:
   parser = cli.Parser(prog='deblur-jax', description=__doc__.split('\n')[0])
   add = parser.add_argument
   add('inputs', nargs='+', type=pathlib.Path, metavar='INPUT')
-  add('--workdir', type=pathlib.Path, help='model; default: newest in runs/')
+  zoo.add_flags(parser)
   add(
     '--output',
     type=pathlib.Path,
@@ -304,9 +286,9 @@ def parse() -> argparse.Namespace:
   )
   add(
     '--cascade',
-    type=lambda text: [pathlib.Path(part) for part in text.split(',')],
-    metavar='DIR,DIR',
-    help='models, each given the result of the one before; not --workdir',
+    type=lambda text: [zoo.find(part) for part in text.split(',')],
+    metavar='MODEL,MODEL',
+    help='names or workdirs, each given the result of the one before',
   )
   add(
     '--ensemble',

@@ -1,6 +1,6 @@
 """Restores pictures as arrays: what Python users meet.
 
-restore = Restorer.load('runs/cnn_photos_small')
+restore = Restorer.load()
 sharp = restore(blurred)
 """
 
@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from deblur_jax import trained
+from deblur_jax import trained, zoo
 from deblur_jax.data import sources
 from deblur_jax.imaging import levels, turns
 from deblur_jax.runner import Result, Runner
@@ -51,25 +51,26 @@ class Restorer:
   @classmethod
   def load(
     cls,
-    *workdirs: pathlib.Path | str,
+    *models: pathlib.Path | str,
     sampler: trained.Sampler = trained.NO_CHANGES,
     **options,
   ) -> Self:
-    """Loads the models of workdirs.
+    """Loads models.
 
     Args:
-      *workdirs: one model's, or those of a cascade in order.
+      *models: names of models in the box, or workdirs: one, or those of a
+        cascade in order. None is the box's CNN.
       sampler: what to change in `config.sampler`; see `trained.SAMPLER`.
       **options: those of `__init__`.
 
     Raises:
-      InputError: no such workdir, or an option that makes no sense.
+      InputError: no such model, or an option that makes no sense.
     """
-    models = [
-      trained.load(pathlib.Path(workdir), sampler=sampler)
-      for workdir in workdirs
+    loaded = [
+      trained.load(zoo.find(str(model)), sampler=sampler)
+      for model in models or [zoo.DEFAULT]
     ]
-    return cls(models, **options)
+    return cls(loaded, **options)
 
   def __call__(self, pixels: np.ndarray, name: str = '') -> np.ndarray:
     """Restores a picture.

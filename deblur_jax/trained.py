@@ -106,6 +106,7 @@ def export(
   """
   model = load(workdir, wanted)
   record = config_lib.load_record(workdir)
+  record['config']['data']['manual_dir'] = ''  # of no use to others
   origin = exported.Origin(model.step, model.minutes, sha256='')
   params = restoring(model.family, model.params)
   exported.write(folder, record, params, origin)

@@ -106,3 +106,11 @@ def test_unknown_config_is_refused(spec, monkeypatch):
 def test_default_workdir():
   named = config_lib.default_workdir('configs/cnn_photos.py:small')
   assert named == pathlib.Path('runs/cnn_photos_small')
+
+
+@pytest.mark.parametrize('kind', ['gaussian', 'defocus', 'motion', 'sharp'])
+def test_photographs_are_tested_under_one_kind_of_blur(kind, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  config = config_lib.load_file(f'configs/tests/photos.py:{kind}')
+  ranges = trained.blur_ranges(config)
+  assert ranges.kinds == (kind,) or (ranges.sharp, ranges.noise) == (1, (0, 0))

@@ -8,10 +8,18 @@ import numpy as np
 import pytest
 
 from deblur_jax import config as config_lib
-from deblur_jax import trained, zoo
+from deblur_jax import evaluate, trained, zoo
+from deblur_jax.restorer import Restorer
 from deblur_jax.train_lib import exported
 from deblur_jax.types import InputError
-from tests.runs import command, picture, save, tiny_file, untrained
+from tests.runs import (
+  PICTURES,
+  command,
+  picture,
+  save,
+  tiny_file,
+  untrained,
+)
 
 
 @pytest.fixture(scope='module')
@@ -36,7 +44,8 @@ def broken(folder, tmp_path):
 def test_the_model_comes_back_rounded_to_16_bits(workdir, folder):
   there, back = trained.load(workdir), trained.load(folder)
   assert (back.name, back.step) == (there.name, there.step)
-  assert back.config.to_dict() == there.config.to_dict()
+  differ = config_lib.differences(there.config, back.config)
+  assert differ == [f'data.manual_dir: {PICTURES} -> ']
   kept = {name: there.params[name] for name in back.params}
   rounded = jax.tree.map(lambda leaf: np.float16(leaf), kept)
   jax.tree.map(np.testing.assert_array_equal, rounded, back.params)
@@ -47,7 +56,10 @@ def test_a_discriminator_stays_behind(workdir, folder):
   assert (folder / exported.FILE).stat().st_size < 1e5
 
 
-def test_it_restores_and_is_scored_like_a_workdir(folder, tmp_path):
+def test_it_restores_and_is_scored_like_a_workdir(
+  folder, tmp_path, monkeypatch
+):
+  monkeypatch.setenv('DEBLUR_DATA', str(PICTURES))
   photo = save(tmp_path / 'photo.png', picture())
   done = command('restore', f'--workdir={folder}', photo)
   assert done.returncode == 0, done.stderr
@@ -125,6 +137,50 @@ def test_the_box_is_listed_and_checked(folder, tmp_path, monkeypatch):
     zoo.path('yours')
   (tmp_path / 'mine' / exported.FILE).write_bytes(b'')
   assert command('zoo.__main__').returncode == 2
+
+
+def test_one_is_taken_by_name_or_by_default(folder, tmp_path, monkeypatch):
+  for name in (zoo.DEFAULT, 'gan'):
+    shutil.copytree(folder, tmp_path / name)
+  monkeypatch.setattr(zoo, 'FOLDER', tmp_path)
+  photo = save(tmp_path / 'photo.png', picture())
+  out = tmp_path / 'photo_deblurred.png'
+  for flags in ([], ['--model=gan'], [f'--cascade=gan,{folder}']):
+    done = command('restore', *flags, photo)
+    assert done.returncode == 0, done.stderr
+    out.unlink()
+  Restorer.load()(picture())
+  done = command('restore', '--model=vae', photo)
+  assert done.returncode == 2
+  assert (
+    '--model=vae: no such model in the box (there: cnn, gan)' in done.stderr
+  )
+  both = command('restore', '--model=gan', f'--workdir={folder}', photo)
+  assert both.returncode == 2
+
+
+def test_it_is_scored_without_a_file_in_the_box(folder, tmp_path, monkeypatch):
+  box, place = tmp_path / 'box', tmp_path / 'place'
+  shutil.copytree(folder, box / 'gan')
+  before = sorted(box.rglob('*'))
+  monkeypatch.setattr(zoo, 'FOLDER', box)
+  place.mkdir()
+  monkeypatch.chdir(place)
+  evaluate.evaluate(zoo.path('gan'), data=str(PICTURES))
+  assert sorted(box.rglob('*')) == before
+  assert list(place.glob('runs/gan/evaluations/*/evaluation.json'))
+
+
+def test_exported_models_are_compared_on_what_is_given(folder, tmp_path):
+  flags = f'--workdirs={folder}', f'--output={tmp_path / "report"}'
+  done = command('compare', *flags)
+  assert done.returncode == 2
+  assert 'an exported model; give --data' in done.stderr
+  test = tiny_file(tmp_path / 'other.py')
+  done = command('compare', *flags, f'--data={test}')
+  assert done.returncode == 0, done.stderr
+  rows = (tmp_path / 'report' / 'results.csv').read_text()
+  assert {line.split(',')[3] for line in rows.splitlines()[1:]} == {'other'}
 
 
 def test_a_workdir_is_exported_by_command(workdir, tmp_path):

@@ -3,6 +3,7 @@
 Such a folder is taken wherever a workdir is.
 """
 
+import argparse
 import pathlib
 
 from deblur_jax.train_lib import exported
@@ -32,3 +33,30 @@ def path(name: str) -> pathlib.Path:
       f'--model={name}: no such model in the box (there: {have})'
     )
   return FOLDER / name
+
+
+def find(text: str) -> pathlib.Path:
+  """Returns the folder of a model: one in the box by its name, or a workdir."""
+  return FOLDER / text if text in names() else pathlib.Path(text)
+
+
+def home(workdir: pathlib.Path) -> pathlib.Path:
+  """Returns where evaluations of a model go: the box itself is not written."""
+  inside = workdir.parent == FOLDER
+  return pathlib.Path('runs') / workdir.name if inside else workdir
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+  """Adds --model and --workdir, of which one at most may be given."""
+  add = parser.add_mutually_exclusive_group().add_argument
+  add('--model', help=f'of the box: {", ".join(names())}; default: {DEFAULT}')
+  add('--workdir', type=pathlib.Path, help='a model of your own')
+
+
+def chosen(flags: argparse.Namespace) -> pathlib.Path:
+  """Returns the folder of the model that the flags ask for.
+
+  Raises:
+    InputError: the box holds no such model.
+  """
+  return flags.workdir or path(flags.model or DEFAULT)
