@@ -54,9 +54,11 @@ def describe(
     blocks.append(Text(NO_LPIPS))
   for section in sections:
     blocks += describe_section(section, output / 'figures')
-  plot = output / 'figures' / 'training.png'
-  curves.training(plot, learning_curves(histories))
-  blocks += [Heading('Training'), Figure(plot, 'Validation PSNR by step')]
+  lines = learning_curves(histories)
+  if any(lines.values()):
+    plot = output / 'figures' / 'training.png'
+    curves.training(plot, lines)
+    blocks += [Heading('Training'), Figure(plot, 'Validation PSNR by step')]
   caption = 'Blurred, restored and sharp; details to the right'
   blocks += [Heading('Pictures'), Figure(figure, caption, figure.name)]
   return [*blocks, Heading('How to read this'), *map(Text, NOTES)]
