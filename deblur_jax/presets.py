@@ -72,12 +72,12 @@ def universal(small: bool) -> ConfigDict:
   config = base_config()
   config.data.name = 'mixture'
   config.data.subset = (
-    'photos*12,DBlur/CelebA,DBlur/CelebA/train/sharp,DBlur/Gopro*8,'
+    'photos*16,DBlur/CelebA*2,DBlur/CelebA/train/sharp,DBlur/Gopro*8,'
     'pairs/reds_train*10'
   )
   config.data.pairs = 'mixed'
   blur = config.data.blur
-  blur.kinds = ('gaussian', 'defocus', 'motion')
+  blur.kinds = ('gaussian', 'defocus', 'motion', 'motion')  # hardest to learn
   blur.sharp = 0.12
   blur.sigma, blur.anisotropy = (0.5, 4.5), 0.5
   blur.radius = (1.0, 8.0)
