@@ -86,6 +86,8 @@ def _data() -> ConfigDict:
   data.blur.highlight_probability = 0.0
   data.blur.jpeg = (60.0, 95.0)  # quality
   data.blur.jpeg_probability = 0.0
+  data.blur.local_probability = 0.0  # only a part of the picture is blurred
+  data.blur.level_probability = 0.0  # sRGB levels are averaged, not light
   return data
 
 

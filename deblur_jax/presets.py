@@ -85,6 +85,8 @@ def universal(small: bool) -> ConfigDict:
   blur.noise = (0.0, 0.02)
   blur.highlight_probability = 0.3
   blur.jpeg_probability = 0.2
+  blur.local_probability = 0.2
+  blur.level_probability = 0.3
   if small:
     _two_cores(config, steps=6000, crop=128)
     config.eval.every_steps = 1000

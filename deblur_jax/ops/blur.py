@@ -71,7 +71,7 @@ def degrade(
     blur f32[B,H,W,3] in [0,1], multiples of 1/255, and what was drawn: `kind`
     i32[B], `strength`, `angle` f32[B] and `psf` f32[B,K,K] of sample_psf, and
     f32[B] `noise`, `highlights` and `jpeg` in the units of BlurRanges, 0 where
-    there is none.
+    there is none. Whether blur is local or of levels is not told.
   """
   return jax.vmap(functools.partial(_degrade, ranges=ranges))(sharp, key)
 
@@ -150,7 +150,7 @@ def _degrade(sharp, key, ranges):
   quality = jnp.round(
     _sometimes(numbers[2], ranges.jpeg, ranges.jpeg_probability)
   )
-  light = convolve(_scene(sharp, excess), psf)
+  light = _blurred(sharp, psf, excess, jax.random.fold_in(key, 0), ranges)
   blur = to_srgb(_expose(noise_key, light, noise))
   if ranges.jpeg_probability:
     blur = jnp.where(quality > 0, jpeg(blur, jnp.maximum(quality, 1)), blur)
@@ -165,6 +165,50 @@ def _sometimes(number, bounds, probability):
   # A uniform number that is known to lie below p is uniform on [0,p).
   value = between(number / max(probability, 1e-9), bounds)
   return jnp.where(number < probability, value, 0.0)
+
+
+def _blurred(sharp, psf, excess, key, ranges):
+  """The light that reaches the sensor."""
+  levels_key, place_key = jax.random.split(key)
+  scene = _scene(sharp, excess)
+  if ranges.level_probability:
+    of_levels = jax.random.bernoulli(levels_key, ranges.level_probability)
+    scene = jnp.where(of_levels, sharp, scene)
+  if ranges.local_probability:
+    light = _moved(scene, psf, _place(place_key, sharp.shape[:2], ranges))
+  else:
+    light = convolve(scene, psf)
+  if ranges.level_probability:
+    decoded = to_linear(jnp.clip(light, 0, 1))
+    light = jnp.where(of_levels, decoded, light)
+  return light
+
+
+def _moved(scene, psf, place):
+  """Blurs what lies in `place` f32[H,W,1], over what stays as it is.
+
+  The share of the time that the moving part covers a pixel is its mask under
+  the same blur (Dai & Wu 2008, "Motion from blur").
+  """
+  moved = convolve(jnp.concatenate([scene * place, place], axis=-1), psf)
+  light, cover = moved[..., :-1], moved[..., -1:]
+  return light + (1 - cover) * scene
+
+
+def _place(key, sides, ranges):
+  """Where a picture is blurred, f32[H,W,1]: everywhere, or in or off a disc.
+
+  The disc is an ellipse of half-axes of 0.15 to 0.5 of the sides.
+  """
+  numbers = jax.random.uniform(key, (6,))
+  rows, columns = (
+    ((jnp.arange(side) + 0.5) / side - centre) / between(axis, (0.15, 0.5))
+    for side, centre, axis in zip(sides, numbers, numbers[2:], strict=False)
+  )
+  disc = (rows[:, None] ** 2 + columns**2 < 1).astype(jnp.float32)
+  local = numbers[4] < ranges.local_probability
+  chosen = jnp.where(numbers[5] < 0.5, disc, 1 - disc)
+  return jnp.where(local, chosen, 1.0)[..., None]
 
 
 def _scene(sharp, excess):

@@ -31,6 +31,8 @@ _FRACTIONS = (
   'anisotropy',
   'highlight_probability',
   'jpeg_probability',
+  'local_probability',
+  'level_probability',
 )
 
 _GAUSSIAN_REACH = 4.0  # in sigmas: 6e-5 of the light lies beyond
@@ -58,6 +60,10 @@ class BlurRanges:
     highlight_probability: how often clipped highlights exceed full scale.
     jpeg: JPEG quality, 1-100.
     jpeg_probability: how often the blurred picture is a JPEG.
+    local_probability: how often only a part of the picture is blurred: a
+      subject that moves, or all but what is in focus.
+    level_probability: how often sRGB levels are averaged in place of light, as
+      in data sets that are made of video frames.
   """
 
   kinds: tuple[str, ...] = ('gaussian',)
@@ -71,6 +77,8 @@ class BlurRanges:
   highlight_probability: float = 0.0
   jpeg: Range = (60.0, 95.0)
   jpeg_probability: float = 0.0
+  local_probability: float = 0.0
+  level_probability: float = 0.0
 
   def __post_init__(self):
     unknown = sorted(set(self.kinds) - set(KINDS))
