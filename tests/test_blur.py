@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import io
 
@@ -22,6 +23,8 @@ ALL = BlurRanges(
   noise=(0.02, 0.02),
   jpeg_probability=0.5,
   highlight_probability=0.5,
+  local_probability=0.5,
+  level_probability=0.5,
 )
 WIDE = BlurRanges(kinds=KINDS[1:], sharp=0.2, anisotropy=0.2)
 SMALL = BlurRanges(
@@ -297,11 +300,50 @@ def test_light_is_blurred_while_it_is_linear():
 @pytest.mark.parametrize('level', [0, 3, 128, 255])
 def test_brightness_is_kept(level):
   ranges = BlurRanges(
-    kinds=KINDS[1:], noise=(0.0, 0.0), highlight_probability=1.0
+    kinds=KINDS[1:],
+    noise=(0.0, 0.0),
+    highlight_probability=1.0,
+    local_probability=0.5,
+    level_probability=0.5,
   )
   sharp = jnp.full((8, 16, 16, 3), level / 255)
   blur, _ = _degrade(ranges)(sharp, _keys(8))
   np.testing.assert_allclose(blur, sharp, atol=1e-6)
+
+
+def test_levels_are_averaged_where_that_is_asked():
+  sharp = _photo(32, 32)[None]
+  ranges = dataclasses.replace(CLEAN, level_probability=1.0)
+  blur, info = _degrade(ranges)(sharp, _keys(1))
+  levels = _convolve(sharp, info['psf'])
+  np.testing.assert_allclose(blur, levels, atol=0.51 / 255)
+
+
+def test_levels_are_averaged_as_often_as_asked():
+  checks = (np.indices((32, 32)).sum(0) % 2).astype(np.float32)
+  sharp = jnp.broadcast_to(checks[None, ..., None], (64, 32, 32, 3))
+  ranges = BlurRanges(
+    sigma=(3.0, 3.0), noise=(0.0, 0.0), level_probability=0.25
+  )
+  blur, _ = _degrade(ranges)(sharp, _keys(64))
+  grey = np.asarray(blur[:, 16, 16, 0])
+  of_levels = np.abs(grey - 0.5) < 0.01
+  np.testing.assert_allclose(grey[~of_levels], 188 / 255, atol=1e-6)
+  assert 6 <= of_levels.sum() <= 28
+
+
+def test_a_part_of_the_picture_is_blurred_where_that_is_asked():
+  sharp = jnp.repeat(_photo(64, 64)[None], 16, 0)
+  ranges = BlurRanges(radius=(2.0, 2.0), kinds=('defocus',), noise=(0.0, 0.0))
+  whole, _ = _degrade(ranges)(sharp, _keys(16))
+  local = dataclasses.replace(ranges, local_probability=1.0)
+  blur, _ = _degrade(local)(sharp, _keys(16))
+  moved = np.abs(blur - whole).max(-1) > 1.01 / 255
+  kept = np.abs(blur - sharp).max(-1) < 0.51 / 255
+  # Each part is like one of the two, but for a seam of the PSF's width.
+  assert (moved & ~kept).mean() < 0.3
+  for side in (moved, ~kept):
+    assert side.any((1, 2)).all()
 
 
 def test_without_blur_and_noise_the_picture_is_unchanged():

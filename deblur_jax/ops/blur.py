@@ -205,7 +205,7 @@ def _place(key, sides, ranges):
     ((jnp.arange(side) + 0.5) / side - centre) / between(axis, (0.15, 0.5))
     for side, centre, axis in zip(sides, numbers, numbers[2:], strict=False)
   )
-  disc = (rows[:, None] ** 2 + columns**2 < 1).astype(jnp.float32)
+  disc = (rows[:, None] ** 2 + columns[None] ** 2 < 1).astype(jnp.float32)
   local = numbers[4] < ranges.local_probability
   chosen = jnp.where(numbers[5] < 0.5, disc, 1 - disc)
   return jnp.where(local, chosen, 1.0)[..., None]
