@@ -86,6 +86,7 @@ def _data() -> ConfigDict:
   data.blur.highlight_probability = 0.0
   data.blur.jpeg = (60.0, 95.0)  # quality
   data.blur.jpeg_probability = 0.0
+  data.blur.frame_probability = 0.0  # paths at a few moments: video frames
   data.blur.local_probability = 0.0  # only a part of the picture is blurred
   data.blur.level_probability = 0.0  # sRGB levels are averaged, not light
   return data
@@ -106,6 +107,7 @@ def _model() -> ConfigDict:
   model.unet.multipliers = (1, 2, 3, 4)  # of the channels, per level
   model.unet.blocks = 3  # per level, down and up alike
   model.unet.attention = ()  # levels with self-attention, from 0
+  model.unet.halved = False  # all levels at half size: a quarter of the work
   model.rrdb = ConfigDict()
   model.rrdb.channels = 64
   model.rrdb.growth = 32  # channels that a convolution adds
@@ -124,6 +126,7 @@ def _process() -> ConfigDict:
   process.gamma = 5.0  # refine and ddpm: upper bound of the loss weight
   process.scale = 8.0  # refine: enlarges residuals to about unit variance
   process.predictor_weight = 10.0  # refine: of L1(first pass, sharp)
+  process.joint = True  # refine: the predictor learns too; False: it stays
   process.noise = 0.01  # indi: on the blurred picture, share of full scale
   return process
 

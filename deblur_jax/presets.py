@@ -85,6 +85,7 @@ def universal(small: bool) -> ConfigDict:
   blur.noise = (0.0, 0.02)
   blur.highlight_probability = 0.3
   blur.jpeg_probability = 0.2
+  blur.frame_probability = 0.3
   blur.local_probability = 0.2
   blur.level_probability = 0.3
   if small:
@@ -135,6 +136,11 @@ def unet(config: ConfigDict, small: bool) -> ConfigDict:
       config.sampler.nfe = 1
     if config.data.name == 'mixture':
       _in_the_box(config.predictor.nafnet)
+      config.process.joint = False  # the CNN in the box, as it is
+      config.model.unet.channels = 32
+      config.model.unet.multipliers = (1, 2, 4)
+      config.model.unet.halved = True
+      config.optim.learning_rate = 1e-3
       config.ema.decay = 0.999
   return config
 
@@ -162,6 +168,11 @@ def gan(config: ConfigDict, small: bool) -> ConfigDict:
     # weights would jump as well, and never come back.
     config.optim.b2 = 0.9
     config.optim.clip = 0.1
+    if config.data.name == 'mixture':  # starts as the CNN in the box
+      config.gan.warmup_steps = 0
+      config.gan.adversarial_weight = 0.001
+      config.optim.learning_rate = 3e-4
+      config.optim.warmup_steps = 100
   return config
 
 

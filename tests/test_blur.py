@@ -23,6 +23,7 @@ ALL = BlurRanges(
   noise=(0.02, 0.02),
   jpeg_probability=0.5,
   highlight_probability=0.5,
+  frame_probability=0.5,
   local_probability=0.5,
   level_probability=0.5,
 )
@@ -199,6 +200,20 @@ def test_camera_paths_differ_and_bend():
   flatness = (xx + yy - spread) / (xx + yy + spread)
   assert np.median(flatness) > 0.05  # straight ones have less than 0.01
   assert (flatness < 0.02).mean() < 0.3
+
+
+def test_the_mean_of_frames_shows_a_path_at_few_places():
+  ranges = BlurRanges(kinds=('motion',), length=(30.0, 30.0))
+  whole, _ = _draw(ranges, 200)
+  seen, drawn = _draw(dataclasses.replace(ranges, frame_probability=1.0), 200)
+  lit = (seen > 0).sum((1, 2))
+  assert lit.max() <= 4 * 9  # bilinear shares
+  assert (lit < (whole > 0).sum((1, 2))).mean() > 0.9
+  # Two frames are 8 px apart, and so on: shorter than a path may be.
+  assert set(drawn['strength'].round().astype(int)) == {8, 16, 24, 30}
+  x, y = _coordinates(seen)
+  np.testing.assert_allclose((seen * x[None]).sum((1, 2)), 0, atol=1e-3)
+  np.testing.assert_allclose((seen * y[None]).sum((1, 2)), 0, atol=1e-3)
 
 
 @pytest.mark.parametrize(

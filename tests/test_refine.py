@@ -78,12 +78,13 @@ def test_a_shape_is_compiled_once():
   assert len(traced) == 2
 
 
-def test_the_forms_of_a_unet_agree():
+@pytest.mark.parametrize('halved', [False, True])
+def test_the_forms_of_a_unet_agree(halved):
   x, time = (
     jax.random.normal(jax.random.key(1), (2, 19, 21, 6)),
     jnp.ones(2) / 3,
   )
-  net = unet.UNet(channels=8, multipliers=(1, 2), blocks=2)
+  net = unet.UNet(channels=8, multipliers=(1, 2), blocks=2, halved=halved)
   params = jax.jit(net.init)(jax.random.key(0), x, time)
   params = jax.tree.map(
     lambda leaf: leaf + 0.05 * jax.random.normal(jax.random.key(2), leaf.shape),
@@ -93,6 +94,7 @@ def test_the_forms_of_a_unet_agree():
     jax.jit(net.clone(looped=form).apply)(params, x, time)
     for form in (False, True)
   )
+  assert plain.shape == (2, 19, 21, 3)
   assert jnp.abs(plain).max() > 0.01
   np.testing.assert_allclose(plain, looped, atol=1e-4)
 
@@ -109,3 +111,24 @@ def test_a_tile_of_noise_alone_is_that_of_the_whole():
   tile = restore(params, blur[:, 24:, 36:], keys, jnp.array([[24, 36]]))
   assert jnp.std(whole) > 0.001
   np.testing.assert_allclose(tile, whole[:, 24:, 36:], atol=1e-6)
+
+
+@pytest.mark.parametrize('joint', [True, False])
+def test_a_predictor_that_does_not_learn_has_no_gradient(joint):
+  family = family_of.make(make_config(**{'process.joint': joint}))
+  batch = dict(
+    zip(('blur', 'sharp'), pictures(4).reshape(2, 2, 20, 23, 3), strict=True)
+  )
+  params = jax.jit(family.init)(jax.random.key(0), batch)
+  keys = jax.random.split(jax.random.key(1), 2)
+
+  def loss(params):
+    return family.losses['net'](params, batch, keys, jnp.zeros((), int))[0]
+
+  gradients = jax.jit(jax.grad(loss))(params)['net']
+  moved = {
+    name: max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(tree))
+    for name, tree in gradients.items()
+  }
+  assert moved['denoiser'] > 0
+  assert (moved['predictor'] > 0) == joint

@@ -183,20 +183,24 @@ def make_refine(config: ConfigDict, whole: bool) -> Process:
   if whole:
     predictor = build.for_whole_pictures(predictor, config.data.crop)
   process = make_ddpm(config, whole, seen=lambda blur, first: (blur, first))
-  scale = config.process.scale
+  scale, joint = config.process.scale, config.process.joint
 
   def init(key: Key, blur: Array) -> Params:
     keys = jax.random.split(key)
     first = predictor.init(keys[0], blur)
     return {**process.init(keys[1], blur), 'predictor': first}
 
+  def first_pass(params: Params, blur: Array) -> Array:
+    made = predictor.apply(params['predictor'], blur)
+    return made if joint else jax.lax.stop_gradient(made)
+
   return dataclasses.replace(
     process,
     init=init,
-    first=lambda params, blur: predictor.apply(params['predictor'], blur),
+    first=first_pass,
     clean=lambda sharp, first: scale * (sharp - first),
     sharp=lambda clean, first: first + clean / scale,
-    first_weight=config.process.predictor_weight,
+    first_weight=config.process.predictor_weight if joint else 0.0,
   )
 
 

@@ -74,6 +74,7 @@ class UNet(nn.Module):
     blocks: residual blocks of each level, on the way down and up alike.
     attention: levels, from 0, that end with self-attention: best at training
       crops, slow and less sure on whole photographs.
+    halved: whether all levels work at half the size, on squares of 2x2 pixels.
     looped: whether it is called inside a loop, as by a sampler; the result is
       the same, and on a CPU comes sooner.
     remat: whether the gradient computes blocks anew, to save memory.
@@ -84,6 +85,7 @@ class UNet(nn.Module):
   multipliers: tuple[int, ...] = (1, 2, 3, 4)
   blocks: int = 3
   attention: tuple[int, ...] = ()
+  halved: bool = False
   looped: bool = False
   remat: bool = False
   dtype: jnp.dtype = jnp.float32
@@ -103,8 +105,11 @@ class UNet(nn.Module):
     def conv(name, *shape, **how):
       return layers.Weights(shape, name=name, **how)()
 
-    y = layers.pad_to_multiple(x.astype(self.dtype), 2 ** (len(widths) - 1))
-    y = conv3x3(y, *conv('intro', 3, 3, x.shape[-1], widths[0]))
+    multiple = 2 ** (len(widths) - 1 + self.halved)
+    y = layers.pad_to_multiple(x.astype(self.dtype), multiple)
+    if self.halved:
+      y = layers.space_to_depth(y)
+    y = conv3x3(y, *conv('intro', 3, 3, y.shape[-1], widths[0]))
     skips = []
     for level, c in enumerate(widths):
       if level:
@@ -121,7 +126,10 @@ class UNet(nn.Module):
       y = self._level(y, embedding, f'decoder_{level}', level)
     zeros = nn.initializers.zeros
     y = nn.silu(layers.normalize(y))
-    y = conv3x3(y, *conv('ending', 3, 3, widths[0], 3, init=zeros))
+    colours = 12 if self.halved else 3
+    y = conv3x3(y, *conv('ending', 3, 3, widths[0], colours, init=zeros))
+    if self.halved:
+      y = layers.pixel_shuffle(y)
     y = y[:, :h, :w].astype(jnp.float32)
     return y if embedding is not None else x[..., :3] + y
 

@@ -31,6 +31,7 @@ _FRACTIONS = (
   'anisotropy',
   'highlight_probability',
   'jpeg_probability',
+  'frame_probability',
   'local_probability',
   'level_probability',
 )
@@ -40,7 +41,9 @@ _FINEST_SIGMA = 0.5  # px: samples of a narrower Gaussian alias
 _FINE = 3  # sub-pixels along a pixel's side; odd, so that one is at the centre
 _PATH_REACH = 0.75  # of a path's length, from its centroid: see _draw_motion
 _POINTS = 12  # on a path, per px of length: the camera may move fast
-_NUMBERS = 9  # that any PSF takes, drawn at once: every draw compiles slowly
+_FRAMES = 2.0, 10.0  # of a video, averaged
+_FRAME_STEP = 8.0  # px from one frame to the next, on average at most
+_NUMBERS = 11  # that any PSF takes, drawn at once: every draw compiles slowly
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +63,8 @@ class BlurRanges:
     highlight_probability: how often clipped highlights exceed full scale.
     jpeg: JPEG quality, 1-100.
     jpeg_probability: how often the blurred picture is a JPEG.
+    frame_probability: how often a camera path is seen at 2 to 9 moments alone,
+      as in the mean of a video's frames.
     local_probability: how often only a part of the picture is blurred: a
       subject that moves, or all but what is in focus.
     level_probability: how often sRGB levels are averaged in place of light, as
@@ -77,6 +82,7 @@ class BlurRanges:
   highlight_probability: float = 0.0
   jpeg: Range = (60.0, 95.0)
   jpeg_probability: float = 0.0
+  frame_probability: float = 0.0
   local_probability: float = 0.0
   level_probability: float = 0.0
 
@@ -188,6 +194,12 @@ def _draw_defocus(numbers, key, ranges, size):
 def _draw_motion(numbers, key, ranges, size):
   length = between(numbers[0], ranges.length)
   path = _camera_path(numbers[1:], key, _points(ranges))
+  if ranges.frame_probability:
+    frames = jnp.floor(between(numbers[9], _FRAMES))
+    seen = numbers[8] < ranges.frame_probability
+    path = jnp.where(seen, _at_moments(path, frames), path)
+    farthest = jnp.where(seen, _FRAME_STEP * (frames - 1), jnp.inf)
+    length = jnp.minimum(length, farthest)
   path -= path.mean(axis=0, keepdims=True)
   path /= _diameter(path)
   # One path in a hundred rests so long at one end that the other would lie
@@ -245,6 +257,13 @@ def _camera_path(numbers, key, count):
   spectrum = jnp.fft.rfft(push, 2 * count, axis=0)
   spectrum *= jnp.fft.rfft(response, 2 * count)[:, None]
   return jnp.fft.irfft(spectrum, 2 * count, axis=0)[:count]
+
+
+def _at_moments(path, frames):
+  """Leaves of a path f32[N,2] so many places, each for as long."""
+  count = len(path)
+  frame = jnp.floor(jnp.arange(count) / count * frames)
+  return path[jnp.round(frame / (frames - 1) * (count - 1)).astype(jnp.int32)]
 
 
 def _diameter(path):
