@@ -3,9 +3,8 @@
 python -m deblur_jax.main --config=configs/diffusion_universal.py
   one modern GPU.
 python -m deblur_jax.main --config=configs/diffusion_universal.py:small \
-  --init_from=runs/cnn_universal_small
-  the model in the box, `--model=diffusion`; two CPU cores for hours. Its
-  predictor starts as the CNN in the box.
+  --init_from=deblur_jax/zoo/cnn
+  two CPU cores for hours. Its predictor is the CNN in the box, and stays so.
 
 The data are folders of one's own: see deblur_jax/data/builders/mixture.py.
 """

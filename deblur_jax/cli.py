@@ -37,6 +37,8 @@ def run(command: Callable[[], int | None]) -> None:
   # raised as well, and told in one line.
   logging.set_verbosity(logging.FATAL)
   warnings.filterwarnings('ignore', module=r'PIL\.')  # of damaged metadata
+  # Of the compilation cache, that another process tidied up meanwhile.
+  warnings.filterwarnings('ignore', '.* persistent compilation cache')
   heap.keep()
   keep_compiled()
   try:

@@ -1,6 +1,6 @@
 """Scores a checkpoint, picture by picture.
 
-python -m deblur_jax.evaluate [--model=cnn|diffusion|gan | --workdir=DIR]
+python -m deblur_jax.evaluate [--model=NAME | --workdir=DIR]
   [--step=N|best] [--data=PATH|CONFIG] [--output=DIR] [--sampler.nfe=N ...]
   [--sweep=nfe=1,2,4,8,16,32]
 """

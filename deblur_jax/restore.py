@@ -1,6 +1,6 @@
 """Deblurs picture files, or all pictures in folders.
 
-python -m deblur_jax.restore [--model=cnn|diffusion|gan | --workdir=DIR]
+python -m deblur_jax.restore [--model=NAME | --workdir=DIR]
   [--output=PATH] INPUT... [--cascade=MODEL,MODEL] [--ensemble] [--strength=S]
   [--uncertainty] [--sampler.nfe=N ...] [--device=cpu|gpu|tpu] [--tile=auto|N]
   [--memory=GIB] [--quality=Q] [--overwrite] [--max_pixels=N] [--json]

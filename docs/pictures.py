@@ -21,8 +21,8 @@ from deblur_jax.restorer import Restorer
 
 DOCS = pathlib.Path(__file__).parent
 BLURS = {
-  'defocus': ('radius', 'radius'),
-  'motion': ('length', 'motion'),
+  'defocus': ('radius', 'defocus, radius'),
+  'motion': ('length', 'camera path,'),
   'gaussian': ('sigma', 'Gaussian, sigma'),
 }
 """The key of BlurRanges and the words of each kind."""
