@@ -34,7 +34,7 @@ def table(names: Sequence[str]) -> str:
         f'{model.minutes:.0f}',
       ]
     )
-  head = 'model', 'family', 'network', 'parameters', 'file', 'minutes trained'
+  head = 'model', 'family', 'network', 'parameters', 'file', 'minutes of its last training'
   return tables.markdown(head, rows)
 
 
