@@ -34,7 +34,14 @@ def table(names: Sequence[str]) -> str:
         f'{model.minutes:.0f}',
       ]
     )
-  head = 'model', 'family', 'network', 'parameters', 'file', 'minutes of its last training'
+  head = (
+    'model',
+    'family',
+    'network',
+    'parameters',
+    'file',
+    'minutes, last training',
+  )
   return tables.markdown(head, rows)
 
 
