@@ -6,6 +6,7 @@ import json
 import pathlib
 import platform
 import subprocess
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -219,8 +220,20 @@ def is_small(argument: str) -> bool:
   return argument == 'small'
 
 
-def save(config: ConfigDict, workdir: pathlib.Path, name: str) -> None:
-  """Writes workdir/config.json: name, config, package versions, git commit."""
+def save(
+  config: ConfigDict,
+  workdir: pathlib.Path,
+  name: str,
+  history: Sequence[Mapping[str, Any]] = (),
+) -> None:
+  """Writes workdir/config.json: name, config, package versions, git commit.
+
+  Args:
+    config: all settings.
+    workdir: that they are of.
+    name: what reports call the config.
+    history: earlier trainings of the weights that the run starts from.
+  """
   record = {
     'name': name,
     'config': json.loads(config.to_json()),
@@ -229,6 +242,7 @@ def save(config: ConfigDict, workdir: pathlib.Path, name: str) -> None:
       **{name: importlib.metadata.version(name) for name in PACKAGES},
     },
     'git_commit': _git_commit(),
+    'history': list(history),
   }
   target = workdir / FILE
   files.write_text(target, json.dumps(record, indent=2) + '\n')
@@ -251,11 +265,6 @@ def load(workdir: pathlib.Path) -> ConfigDict:
   except (ValueError, KeyError, TypeError) as error:
     raise InputError(f'{path}: cannot be read as a config ({error})') from None
   return config.lock()
-
-
-def load_name(workdir: pathlib.Path) -> str:
-  """Returns what the config of a workdir is called."""
-  return load_record(workdir)['name']
 
 
 def load_record(workdir: pathlib.Path) -> dict[str, Any]:

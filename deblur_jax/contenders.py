@@ -167,7 +167,7 @@ def _trained(
     made_of=tuple((model.name, model.step) for model in models),
     parameters=sum(map(count_parameters, models)),
     macs=functools.partial(_macs, restore, params),
-    training_images=sum(m.step * m.config.data.batch_size for m in models),
+    training_images=sum(model.images for model in models),
     training_minutes=sum(model.minutes for model in models),
   )
 

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -77,10 +77,14 @@ def train(
   like = parallel.abstract(init, mesh)
   take_step = make_step(config, family, like, mesh)
   data = processes.first_alone(lambda: open_splits(config), 'data')
+  given = load_given(workdir, init_from)
   validate = make_validate(config, family, mesh, data['val'])
-  with processes.first_alone(lambda: claim(config, workdir, name), 'workdir'):
+  earlier = given.runs if given else ()
+  with processes.first_alone(
+    lambda: claim(config, workdir, name, earlier), 'workdir'
+  ):
     checkpoints = Checkpoints(workdir, config.checkpoint.keep)
-    now = start(init, like, checkpoints, init_from)
+    now = start(init, like, checkpoints, given)
     begin = int(now.step)
     batches = parallel.prefetch(
       open_batches(config, data['train'], begin), mesh
@@ -142,10 +146,26 @@ def due(done: int, every: int, last: int) -> bool:
   return done == last or bool(every and done % every == 0)
 
 
+def load_given(workdir: pathlib.Path, init_from: str) -> trained.Model | None:
+  """Returns the model whose weights a new run starts from, if any."""
+  if not init_from or has_checkpoints(workdir):
+    return None
+  return trained.load(pathlib.Path(init_from))
+
+
 def claim(
-  config: ConfigDict, workdir: pathlib.Path, name: str
+  config: ConfigDict,
+  workdir: pathlib.Path,
+  name: str,
+  earlier: Sequence[trained.Run],
 ) -> contextlib.AbstractContextManager:
   """Makes the workdir this config's, or checks that it is.
+
+  Args:
+    config: all settings.
+    workdir: to be claimed.
+    name: of the config.
+    earlier: trainings of the weights that a new run starts from.
 
   Returns:
     The lock on it; the first process's holds for all.
@@ -161,6 +181,7 @@ def claim(
       f'{workdir}: holds an exported model; choose another --workdir'
     )
   held = writer.lock(workdir)
+  history = [dataclasses.asdict(run) for run in earlier]
   if has_checkpoints(workdir):
     changed = changes(config_lib.load(workdir), config)
     if changed:
@@ -168,7 +189,8 @@ def claim(
         f'{workdir} was made with another config ({"; ".join(changed)}): '
         'choose another --workdir, or delete this one'
       )
-  config_lib.save(config, workdir, name)
+    history = config_lib.load_record(workdir).get('history', ())
+  config_lib.save(config, workdir, name, history)
   return held
 
 
@@ -191,27 +213,25 @@ def start(
   init: Callable[[], state.State],
   like: state.State,
   checkpoints: Checkpoints,
-  init_from: str,
+  given: trained.Model | None,
 ) -> state.State:
   """Returns the newest saved state, or a new one, where `like` has it."""
   latest = checkpoints.latest()
   if latest is not None:
     return checkpoints.restore(latest, like)
   new = parallel.compile_init(init, like)()
-  return adopt(new, pathlib.Path(init_from)) if init_from else new
+  return adopt(new, given) if given else new
 
 
-def adopt(new: state.State, workdir: pathlib.Path) -> state.State:
-  """Returns `new` with the weights of another workdir, for fine-tuning.
+def adopt(new: state.State, model: trained.Model) -> state.State:
+  """Returns `new` with the weights of another model, for fine-tuning.
 
   A network takes those of the same name, or else of the same shapes: a CNN
   becomes the predictor of a diffusion model, or the generator of a GAN.
 
   Raises:
-    InputError: no checkpoint there, or a network that restores pictures there
-      has no like in `new`.
+    InputError: a network that restores pictures there has no like in `new`.
   """
-  model = trained.load(workdir)
   given = state.networks(model.params)
   kept = trained.restoring(model.family, model.params)
   needed = set(state.networks(kept))
@@ -223,7 +243,7 @@ def adopt(new: state.State, workdir: pathlib.Path) -> state.State:
     needed.discard(source)
   if needed:
     raise InputError(
-      f'--init_from={workdir}: its networks are not those of this config'
+      f'--init_from: the networks of {model.name} are not those of this config'
     )
   params = parallel.place(
     state.from_networks(merged), parallel.shardings(new.params)

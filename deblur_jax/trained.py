@@ -40,6 +40,23 @@ NO_CHANGES: Sampler = {}
 
 
 @dataclasses.dataclass(frozen=True)
+class Run:
+  """A training that weights went through.
+
+  Attributes:
+    name: of its config.
+    step: of the checkpoint that the weights are of.
+    images: seen up to there.
+    minutes: that it took up to there.
+  """
+
+  name: str
+  step: int
+  images: int
+  minutes: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Model:
   """A trained model, ready to restore.
 
@@ -49,7 +66,7 @@ class Model:
     family: made of the config.
     params: averaged ones where there are some.
     step: of the checkpoint.
-    minutes: that training took up to there.
+    runs: the trainings of the weights, by `init_from`; its own is the last.
   """
 
   name: str
@@ -57,7 +74,17 @@ class Model:
   family: Family
   params: Params
   step: int
-  minutes: float
+  runs: tuple[Run, ...]
+
+  @property
+  def images(self) -> int:
+    """Seen in all trainings."""
+    return sum(run.images for run in self.runs)
+
+  @property
+  def minutes(self) -> float:
+    """Of all trainings."""
+    return sum(run.minutes for run in self.runs)
 
 
 def load(
@@ -78,17 +105,21 @@ def load(
   family = make_family(config)
   mesh = parallel.make_mesh()
   like = parallel.abstract(state.make_init(config, family), mesh)
-  name = config_lib.load_name(workdir)
+  record = config_lib.load_record(workdir)
   if exported.is_exported(workdir):
     params, origin = exported.read(workdir, restoring(family, like.params))
     if wanted not in ('', str(origin.step)):
       raise InputError(f'{workdir}: holds step {origin.step} alone')
-    return Model(name, config, family, params, origin.step, origin.minutes)
-  with Checkpoints(workdir, read_only=True) as checkpoints:
-    number = checkpoints.find(wanted)
-    params = checkpoints.restore_weights(number, like)
-  minutes = writer.minutes(workdir, number)
-  return Model(name, config, family, params, number, minutes)
+    number, minutes = origin.step, origin.minutes
+  else:
+    with Checkpoints(workdir, read_only=True) as checkpoints:
+      number = checkpoints.find(wanted)
+      params = checkpoints.restore_weights(number, like)
+    minutes = writer.minutes(workdir, number)
+  name, images = record['name'], number * config.data.batch_size
+  earlier = (Run(**run) for run in record.get('history', ()))
+  runs = (*earlier, Run(name, number, images, minutes))
+  return Model(name, config, family, params, number, runs)
 
 
 def export(
@@ -107,7 +138,7 @@ def export(
   model = load(workdir, wanted)
   record = config_lib.load_record(workdir)
   record['config']['data']['manual_dir'] = ''  # of no use to others
-  origin = exported.Origin(model.step, model.minutes, sha256='')
+  origin = exported.Origin(model.step, model.runs[-1].minutes, sha256='')
   params = restoring(model.family, model.params)
   exported.write(folder, record, params, origin)
 

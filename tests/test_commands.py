@@ -265,6 +265,8 @@ def test_init_from(workdir, tmp_path):
   assert started.returncode == 0, started.stderr
   given, tuned = (trained.load(p) for p in (workdir, tmp_path / 'tuned'))
   jax.tree.map(np.testing.assert_array_equal, given.params, tuned.params)
+  assert tuned.runs[:-1] == given.runs
+  assert tuned.images == given.images + tuned.config.data.batch_size
   wider = command(
     'main',
     *flags,
@@ -272,7 +274,7 @@ def test_init_from(workdir, tmp_path):
     '--config.steps=1',
     '--config.model.nafnet.width=12',
   )
-  one_line(wider, 2, '--init_from', workdir)
+  one_line(wider, 2, '--init_from', given.name)
 
 
 def test_dry_run_says_what_a_step_needs(tmp_path):

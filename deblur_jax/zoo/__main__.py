@@ -34,14 +34,7 @@ def table(names: Sequence[str]) -> str:
         f'{model.minutes:.0f}',
       ]
     )
-  head = (
-    'model',
-    'family',
-    'network',
-    'parameters',
-    'file',
-    'minutes, last training',
-  )
+  head = ('model', 'family', 'network', 'parameters', 'file', 'minutes')
   return tables.markdown(head, rows)
 
 
