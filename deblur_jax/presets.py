@@ -87,7 +87,7 @@ def universal(small: bool) -> ConfigDict:
   blur.jpeg_probability = 0.2
   blur.frame_probability = 0.2
   blur.local_probability = 0.1
-  blur.level_probability = 0.1
+  blur.level_probability = 0.15
   if small:
     _two_cores(config, steps=6000, crop=128)
     config.eval.every_steps = 1000
@@ -106,6 +106,7 @@ def nafnet(config: ConfigDict, small: bool) -> ConfigDict:
       config.model.nafnet.decoder = (1, 1, 1)
     if config.data.name == 'mixture':
       _in_the_box(config.model.nafnet)
+      config.loss = 'psnr'  # mild blur counts as much as strong: it is in dB
       config.ema.decay = 0.999
   return config
 
