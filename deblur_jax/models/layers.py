@@ -92,9 +92,7 @@ def _modulate_bwd(saved, grad):
   x, scale = saved
 
   def over_pixels(y):
-    if len(scale) == 1:
-      return _channel_sum(y)[None]
-    return jnp.stack([_channel_sum(one) for one in y])
+    return _channel_sum(y)[None] if len(scale) == 1 else _pixel_sums(y)
 
   grads = grad * scale.astype(grad.dtype)[:, None, None]
   return grads, over_pixels(x * grad), over_pixels(grad)
@@ -286,6 +284,15 @@ def _channel_sum(x: Array) -> Array:
   # A product, as XLA would fuse a sum into what makes x, and crawl.
   ones = jnp.ones(x.shape[:1], x.dtype)
   return jnp.dot(ones, x, preferred_element_type=jnp.float32)
+
+
+def _pixel_sums(x: Array) -> Array:
+  """Sums x[B,H,W,C] to f32[B,C], each example where it lies."""
+  x = x.reshape(len(x), -1, x.shape[-1])
+  if not is_cpu():
+    return x.sum(1, dtype=jnp.float32)
+  ones = jnp.ones(x.shape[:2], x.dtype)
+  return jnp.einsum('bn,bnc->bc', ones, x, preferred_element_type=jnp.float32)
 
 
 @jax.custom_vjp
