@@ -3,8 +3,8 @@
 python -m deblur_jax.main --config=configs/cnn_universal.py
   one modern GPU; 17.1 M parameters.
 python -m deblur_jax.main --config=configs/cnn_universal.py:small
-  the model in the box, `--model=cnn`; two CPU cores for two hours, in
-  the parts that its card tells.
+  the model in the box, `--model=cnn`; two CPU cores for three hours,
+  in the parts that its card tells.
 
 The data are folders of one's own: see deblur_jax/data/builders/mixture.py.
 """

@@ -4,8 +4,8 @@ python -m deblur_jax.main --config=configs/gan_universal.py
   one modern GPU (24 GB).
 python -m deblur_jax.main --config=configs/gan_universal.py:small \
   --init_from=deblur_jax/zoo/cnn
-  the model in the box, `--model=gan`; two CPU cores for 20 minutes at
-  --config.steps=1200. It starts as the CNN in the box.
+  the model in the box, `--model=gan`; two CPU cores for 15 minutes at
+  --config.steps=1100. It starts as the CNN in the box.
 
 The data are folders of one's own: see deblur_jax/data/builders/mixture.py.
 """
