@@ -1,7 +1,7 @@
 """The origin project's network for all kinds of blur at once, to measure by.
 
 python -m deblur_jax.main --config=configs/baseline_universal.py
-  one modern GPU.
+  one modern GPU (24 GB).
 python -m deblur_jax.main --config=configs/baseline_universal.py:small
   as long on two CPU cores as the CNN in the box.
 

@@ -1,7 +1,7 @@
 """NAFNet for all kinds of blur at once: defocus, camera shake, small motion.
 
 python -m deblur_jax.main --config=configs/cnn_universal.py
-  one modern GPU; 17.1 M parameters.
+  one GPU of 32 GB, or of 24 GB with --config.accumulate=2; 17.1 M parameters.
 python -m deblur_jax.main --config=configs/cnn_universal.py:small
   the model in the box, `--model=cnn`; two CPU cores for three hours,
   in the parts that its card tells.

@@ -1,7 +1,7 @@
 """Diffusion on Gaussian and defocus blur of the kwentar scenes.
 
 python -m deblur_jax.main --config=configs/diffusion_gaussian.py
-  one modern GPU (24 GB).
+  one GPU of 40 GB with --config.accumulate=4, or eight without.
 python -m deblur_jax.main --config=configs/diffusion_gaussian.py:small
   two CPU cores, about an hour; sigma 0.5-3, radius 1-5.
 """

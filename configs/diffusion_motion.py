@@ -1,7 +1,7 @@
 """Diffusion on camera shake and linear motion on the kwentar scenes.
 
 python -m deblur_jax.main --config=configs/diffusion_motion.py
-  one modern GPU (24 GB).
+  one GPU of 40 GB with --config.accumulate=4, or eight without.
 python -m deblur_jax.main --config=configs/diffusion_motion.py:small
   two CPU cores, about an hour; paths of 5-21 px.
 """

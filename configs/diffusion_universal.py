@@ -1,7 +1,7 @@
 """Diffusion for all kinds of blur at once: what a first pass missed is drawn.
 
 python -m deblur_jax.main --config=configs/diffusion_universal.py
-  one modern GPU.
+  one GPU of 40 GB with --config.accumulate=4, or eight without.
 python -m deblur_jax.main --config=configs/diffusion_universal.py:small \
   --init_from=deblur_jax/zoo/cnn
   two CPU cores for hours. Its predictor is the CNN in the box, and stays so.

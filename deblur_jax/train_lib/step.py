@@ -149,12 +149,14 @@ def mean_over_parts(
       lambda rows: rows.reshape(-1, count, *rows.shape[1:]).swapaxes(0, 1),
       (batch, keys),
     )
-    # The first turn stays out of the loop: its result gives the shapes.
-    first = function(*jax.tree.map(lambda part: part[0], parts))
+    shapes = jax.eval_shape(
+      function, *jax.tree.map(lambda part: part[0], parts)
+    )
+    # All turns are in the loop: one outside would be alive beside another.
     total, _ = jax.lax.scan(
       lambda total, part: (jax.tree.map(jnp.add, total, function(*part)), None),
-      first,
-      jax.tree.map(lambda part: part[1:], parts),
+      jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes),
+      parts,
     )
     return jax.tree.map(lambda value: value / count, total)
 
