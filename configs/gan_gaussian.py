@@ -1,7 +1,7 @@
 """GAN on Gaussian and defocus blur of the kwentar scenes.
 
 python -m deblur_jax.main --config=configs/gan_gaussian.py
-  one GPU of 48 GB, or less with --config.accumulate=2.
+  one GPU of 48 GB, or of 24 GB with --config.accumulate=2.
 python -m deblur_jax.main --config=configs/gan_gaussian.py:small
   two CPU cores, about an hour; sigma 0.5-3, radius 1-5.
 """

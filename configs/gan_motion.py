@@ -1,7 +1,7 @@
 """GAN on camera shake and linear motion on the kwentar scenes.
 
 python -m deblur_jax.main --config=configs/gan_motion.py
-  one GPU of 48 GB, or less with --config.accumulate=2.
+  one GPU of 48 GB, or of 24 GB with --config.accumulate=2.
 python -m deblur_jax.main --config=configs/gan_motion.py:small
   two CPU cores, about an hour; paths of 5-21 px.
 """

@@ -1,7 +1,7 @@
 """GAN for all kinds of blur at once: NAFNet against a judge of patches.
 
 python -m deblur_jax.main --config=configs/gan_universal.py
-  one GPU of 48 GB, or less with --config.accumulate=2.
+  one GPU of 48 GB, or of 24 GB with --config.accumulate=2.
 python -m deblur_jax.main --config=configs/gan_universal.py:small \
   --init_from=deblur_jax/zoo/cnn
   the model in the box, `--model=gan`; two CPU cores for 15 minutes at

@@ -85,6 +85,7 @@ def train(
   ):
     checkpoints = Checkpoints(workdir, config.checkpoint.keep)
     now = start(init, like, checkpoints, given)
+    del given  # or its weights would stay on the devices
     begin = int(now.step)
     batches = parallel.prefetch(
       open_batches(config, data['train'], begin), mesh
@@ -243,7 +244,7 @@ def adopt(new: state.State, model: trained.Model) -> state.State:
     needed.discard(source)
   if needed:
     raise InputError(
-      f'--init_from: the networks of {model.name} are not those of this config'
+      f'--init_from={model.workdir}: its networks are not those of this config'
     )
   params = parallel.place(
     state.from_networks(merged), parallel.shardings(new.params)

@@ -61,20 +61,28 @@ class Model:
   """A trained model, ready to restore.
 
   Attributes:
-    name: of its config.
+    workdir: that it was loaded from.
     config: its own, with the sampler asked for.
     family: made of the config.
     params: averaged ones where there are some.
-    step: of the checkpoint.
     runs: the trainings of the weights, by `init_from`; its own is the last.
   """
 
-  name: str
+  workdir: pathlib.Path
   config: ConfigDict
   family: Family
   params: Params
-  step: int
   runs: tuple[Run, ...]
+
+  @property
+  def name(self) -> str:
+    """Of its config."""
+    return self.runs[-1].name
+
+  @property
+  def step(self) -> int:
+    """Of the checkpoint."""
+    return self.runs[-1].step
 
   @property
   def images(self) -> int:
@@ -116,10 +124,10 @@ def load(
       number = checkpoints.find(wanted)
       params = checkpoints.restore_weights(number, like)
     minutes = writer.minutes(workdir, number)
-  name, images = record['name'], number * config.data.batch_size
+  images = number * config.data.batch_size
   earlier = (Run(**run) for run in record.get('history', ()))
-  runs = (*earlier, Run(name, number, images, minutes))
-  return Model(name, config, family, params, number, runs)
+  runs = (*earlier, Run(record['name'], number, images, minutes))
+  return Model(workdir, config, family, params, runs)
 
 
 def export(

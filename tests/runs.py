@@ -76,7 +76,11 @@ def lively_model(family='cnn', seed=0, **changes):
     for leaf, k in zip(leaves, keys, strict=True)
   ]
   return trained.Model(
-    family, config, made, jax.tree.unflatten(tree, moved), 1, 0.0
+    pathlib.Path(),
+    config,
+    made,
+    jax.tree.unflatten(tree, moved),
+    (trained.Run(family, step=1, images=0, minutes=0.0),),
   )
 
 

@@ -274,7 +274,7 @@ def test_init_from(workdir, tmp_path):
     '--config.steps=1',
     '--config.model.nafnet.width=12',
   )
-  one_line(wider, 2, '--init_from', given.name)
+  one_line(wider, 2, '--init_from', workdir)
 
 
 def test_dry_run_says_what_a_step_needs(tmp_path):

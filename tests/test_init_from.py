@@ -46,7 +46,7 @@ def test_a_network_without_its_like_is_refused(tmp_path):
   config = tiny_config().unlock()
   config.family, config.model.nafnet.width = 'gan', 12
   new = begin(config)
-  with pytest.raises(InputError, match='networks of .* are not those'):
+  with pytest.raises(InputError, match='its networks are not those'):
     train.adopt(new, trained.load(workdir))
 
 

@@ -25,6 +25,7 @@ WAYS = {
 }
 """How one and the same step may be computed."""
 OF_THE_LINEAR = [way for way in WAYS if way != 'remat']
+FAMILIES = ['cnn', 'diffusion', pytest.param('gan', marks=pytest.mark.slow)]
 
 
 def config_for(changes):
@@ -109,13 +110,6 @@ def test_ragan_is_the_same_on_one_device_and_on_four():
   expected = run_way('1 device', **changes)
   result = run_way('4 devices', **changes)
   assert_same(result[1], expected[1], rtol=1e-4, atol=1e-6)
-
-
-FAMILIES = [
-  'cnn',
-  'diffusion',
-  pytest.param('gan', marks=pytest.mark.slow),
-]
 
 
 def compiled_step(family, fsdp):

@@ -130,3 +130,19 @@ def test_parts_keep_each_example_with_its_key():
 
   assert step.mean_over_parts(differences, 4)(batch, keys) == 0
   assert step.mean_over_parts(differences, 4)(batch, keys[::-1]) > 0
+
+
+def test_no_part_of_a_batch_is_alive_beside_another():
+  def sines(batch, keys):
+    del keys
+    return jnp.sin(batch['x']).sum()
+
+  batch, keys = {'x': jnp.arange(6.0)}, jax.random.split(jax.random.key(0), 6)
+  mean = step.mean_over_parts(sines, 2)
+  equations = jax.make_jaxpr(mean)(batch, keys).eqns
+  loops = [e.params['length'] for e in equations if e.primitive.name == 'scan']
+  assert loops == [2]
+  assert 'sin' not in {e.primitive.name for e in equations}
+  np.testing.assert_allclose(
+    mean(batch, keys), sines(batch, keys) / 2, rtol=1e-6
+  )

@@ -34,7 +34,7 @@ def table(names: Sequence[str]) -> str:
         f'{model.minutes:.0f}',
       ]
     )
-  head = ('model', 'family', 'network', 'parameters', 'file', 'minutes')
+  head = 'model', 'family', 'network', 'parameters', 'file', 'minutes trained'
   return tables.markdown(head, rows)
 
 
