@@ -6,6 +6,7 @@ Each size in a process of its own, as the command would take it: whole or in
 tiles as memory says. The weights are those of an untrained network.
 """
 
+import pathlib
 import time
 from typing import Any
 
@@ -35,7 +36,8 @@ def restore(spec: str, size: int) -> dict[str, float]:
   family = make_family(config)
   blank = {'blur': jnp.zeros((1, 64, 64, 3))}
   params = jax.jit(family.init)(jax.random.key(0), blank)
-  restorer = Restorer([trained.Model(spec, config, family, params, 0, 0.0)])
+  model = trained.Model(pathlib.Path(), config, family, params, runs=())
+  restorer = Restorer([model])
   height, width = MEGAPIXELS[size]
   rng = np.random.default_rng(0)
   photograph = rng.integers(0, 255, (height, width, 3), np.uint8)

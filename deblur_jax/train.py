@@ -282,11 +282,10 @@ def make_uncompiled_step(
   config: ConfigDict, family: Family, mesh: Mesh
 ) -> step.TrainStep:
   """Returns the train step as `make_step` compiles it."""
-  mapped = parallel.is_mapped(config.parallel, mesh)
   prepare = make_prepare(
     trained.blur_ranges(config),
     config.data.crop,
-    lambda function: function if mapped else parallel.per_shard(function, mesh),
+    lambda function: parallel.per_shard(function, mesh),
   )
   return step.make_train_step(
     family,
@@ -295,7 +294,7 @@ def make_uncompiled_step(
     config.seed,
     config.ema.decay,
     config.accumulate,
-    step.Spread(parallel.DATA) if mapped else parallel.spread(mesh),
+    parallel.spread(mesh),
   )
 
 

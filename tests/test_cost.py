@@ -6,6 +6,7 @@ import pytest
 
 from deblur_jax.models import layers, nafnet, unet
 from deblur_jax.ops import cost
+from deblur_jax.train_lib import parallel
 
 
 def shape(*sides):
@@ -33,6 +34,12 @@ def test_loops_count_every_turn():
 
   assert cost.macs(looped, shape(4, 4)) == 5 * 4**3
   assert cost.macs(unrolled, shape(4, 4)) == 5 * 4**3
+
+
+def test_work_of_all_devices_is_counted():
+  mesh = parallel.make_mesh()
+  product = parallel.per_shard(lambda x: x @ x.swapaxes(1, 2), mesh)
+  assert cost.macs(product, shape(8, 3, 5)) == 8 * 3 * 5 * 3
 
 
 def test_branches_count_the_dearest():

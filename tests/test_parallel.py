@@ -112,8 +112,16 @@ def test_ragan_is_the_same_on_one_device_and_on_four():
   assert_same(result[1], expected[1], rtol=1e-4, atol=1e-6)
 
 
+IN_LOOPS = {
+  'model.nafnet.encoder': (6,),
+  'predictor.nafnet.encoder': (6,),
+  'model.unet.blocks': 6,
+}
+"""Networks with levels long enough for a loop over their blocks."""
+
+
 def compiled_step(family, fsdp):
-  config = config_for({'family': family, 'mesh.fsdp': fsdp})
+  config = config_for({'family': family, 'mesh.fsdp': fsdp, **IN_LOOPS})
   config.data.batch_size = 20  # 5 on a device: no parameter has such an axis
   config.data.crop = 24
   mesh = parallel.make_mesh(config.mesh)
@@ -131,13 +139,11 @@ def compiled_step(family, fsdp):
 def test_data_parallel_step_reduces_each_gradient_once(family):
   like, found = compiled_step(family, 1)
   assert {one.kind for one in found} == {'all-reduce'}
-  gradients = [one for one in found if one.bytes > 1024]
-  # The judge's gradient is the sum of two, of sharp and of restored pictures.
-  networks = state.networks(like.params)
-  assert len(gradients) <= len(networks) + (family == 'gan')
+  assert {one.times for one in found} == {1}
+  gradients = [one for one in found if one.bytes > 64]
+  assert len(gradients) == len(like.params)
   size = 4 * state.count(like.params)
-  # A little less: some gradients are made of others that are reduced.
-  assert 0.9 * size < sum(one.bytes for one in found) < 2.2 * size
+  assert size <= sum(one.bytes for one in found) <= size + 256
   largest = max(leaf.size for leaf in jax.tree.leaves(like.params))
   assert max(np.prod(s) for o in found for _, s in o.arrays) == largest
 
@@ -241,7 +247,4 @@ def test_uncompiled_step_has_a_spread_only_where_asked():
   one = parallel.make_mesh(config_for({}).mesh)
   assert parallel.spread(one) == step.Spread()
   four = parallel.make_mesh(config_for({'mesh.fsdp': 4}).mesh)
-  assert dataclasses.astuple(parallel.spread(four)) != (
-    '',
-    *[step.unchanged] * 2,
-  )
+  assert step.unchanged not in dataclasses.astuple(parallel.spread(four))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from deblur_jax.ops.devices import batch_mean
 from deblur_jax.types import Array
 
 Loss = Callable[[Array, Array], Array]
@@ -49,12 +50,14 @@ LSGAN = Game(
 
 RAGAN_LS = Game(
   lambda real, made: (
-    (square(real - made.mean() - 1) + square(made - real.mean() + 1)) / 2
+    (square(real - batch_mean(made) - 1) + square(made - batch_mean(real) + 1))
+    / 2
   ),
   lambda real, made: (
-    (square(made - real.mean() - 1) + square(real - made.mean() + 1)) / 2
+    (square(made - batch_mean(real) - 1) + square(real - batch_mean(made) + 1))
+    / 2
   ),
-  lambda real, made: right(real - made.mean(), made - real.mean()),
+  lambda real, made: right(real - batch_mean(made), made - batch_mean(real)),
 )
 """Relativistic average least squares: Jolicoeur-Martineau 2018, as used by
 Kupyn et al. 2019. Means are over the whole batch."""

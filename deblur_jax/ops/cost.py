@@ -13,6 +13,8 @@ import jax
 def macs(function: Callable, *args) -> int:
   """Counts multiply-accumulates of products and convolutions.
 
+  Those of all devices together, where the work is spread over a mesh.
+
   Args:
     function: traced, never run.
     *args: arrays, or `jax.ShapeDtypeStruct` in their place.
@@ -39,6 +41,8 @@ def _count_equation(equation: Any) -> int:
   inner = [macs_of(jaxpr) for jaxpr in _jaxprs(params)]
   if name == 'cond':
     return max(inner)
+  if name == 'shard_map':  # shapes inside are those on one device
+    return sum(inner) * params['mesh'].size
   return sum(inner) * params.get('length', 1)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
+from deblur_jax.ops.devices import split_axes
 from deblur_jax.train_lib.state import State
 from deblur_jax.train_lib.step import Spread, TrainStep, unchanged
 from deblur_jax.types import Batch, InputError, Metrics
@@ -111,7 +112,7 @@ def gathered(mesh: Mesh) -> Callable[[Any], Any]:
 
 
 def spread(mesh: Mesh) -> Spread:
-  """Returns how a jitted step is spread: parameters are gathered for use.
+  """Returns how the state is spread: parameters are gathered for use.
 
   The compiler, left alone, would rather move activations.
   """
@@ -177,7 +178,12 @@ def per_shard(function: Callable, mesh: Mesh) -> Callable:
   Plain jit would gather the whole batch on every device for an FFT.
   """
   spec = PartitionSpec(BATCH_AXES)
-  return jax.shard_map(function, mesh=mesh, in_specs=spec, out_specs=spec)
+  split = jax.shard_map(function, mesh=mesh, in_specs=spec, out_specs=spec)
+
+  def run(*args: Any) -> Any:
+    return function(*args) if split_axes() else split(*args)
+
+  return run
 
 
 def compile_init(init: Callable[[], State], like: State) -> Callable[[], State]:
@@ -188,11 +194,28 @@ def compile_init(init: Callable[[], State], like: State) -> Callable[[], State]:
   )
 
 
+def data_parallel(step: TrainStep, mesh: Mesh) -> TrainStep:
+  """Has each device take the step on its own rows, with means between them.
+
+  Each network's gradient is then reduced once, when all of it is there. The
+  compiler, left alone, reduces that of blocks in a loop turn by turn, as would
+  shard_map with `check_vma`.
+  """
+  return jax.shard_map(
+    step,
+    mesh=mesh,
+    in_specs=(PartitionSpec(), PartitionSpec(BATCH_AXES)),
+    out_specs=PartitionSpec(),
+    check_vma=False,
+  )
+
+
 def compile_step(step: TrainStep, like: State, mesh: Mesh) -> TrainStep:
   """Returns the step compiled for the mesh; the old state is given up."""
   places = shardings(like)
+  is_whole = mesh.shape[FSDP] == 1
   return jax.jit(
-    step,
+    data_parallel(step, mesh) if is_whole and mesh.size > 1 else step,
     in_shardings=(places, over_batch(mesh)),
     out_shardings=(places, whole(mesh)),
     donate_argnums=0,

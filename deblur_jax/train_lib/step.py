@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from deblur_jax.ops.devices import mean_over_devices, split_axes
 from deblur_jax.train_lib.optim import Transforms
 from deblur_jax.train_lib.state import State
 from deblur_jax.types import Array, Batch, Family, Key, LossFn, Metrics
@@ -25,15 +26,13 @@ def unchanged(tree: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-  """How the arrays of a step lie on several devices; no matter on one.
+  """How the state lies on several devices; no matter where all have it whole.
 
   Attributes:
-    axis: a mapped axis of this name (as of `jax.pmap`) splits the batch.
     gather: has every device hold all of a tree of parameters.
     scatter: leaves every device its share of a tree of parameters or gradients.
   """
 
-  axis: str = ''
   gather: Callable[[Any], Any] = unchanged
   scatter: Callable[[Any], Any] = unchanged
 
@@ -80,7 +79,8 @@ def make_train_step(
 
   def step(state: State, raw: Batch) -> tuple[State, Metrics]:
     count = len(raw['id'])
-    first = jax.lax.axis_index(spread.axis) * count if spread.axis else 0
+    axes = split_axes()
+    first = jax.lax.axis_index(axes) * count if axes else 0
     keys = example_keys(seed, state.step, count, first)
     batch = prepare(raw, fold_all(keys, 0))
     new, metrics = state, {}
@@ -118,9 +118,7 @@ def make_update(
       return values, spread.scatter(grads)
 
     means = mean_over_parts(differentiate, accumulate)(batch, keys)
-    if spread.axis:
-      means = jax.lax.pmean(means, spread.axis)
-    (loss, metrics), grads = means
+    (loss, metrics), grads = mean_over_devices(means)
     own = state.params[name]
     updates, opt = tx.update(grads, state.opt[name], own)
     metrics = {'loss': loss, 'grad_norm': optax.tree.norm(grads), **metrics}
