@@ -37,7 +37,7 @@ VARIANTS = {
   'crop 96': {'data.crop': 96},
   'crop 192': {'data.crop': 192, 'data.batch_size': 4},
   'batch 16': {'data.batch_size': 16},
-  'loss psnr': {'loss': 'psnr'},
+  'loss charbonnier': {'loss': 'charbonnier'},
   'loss mse': {'loss': 'mse'},
   'learning rate 2e-3': {'optim.learning_rate': 2e-3},
   'no EMA': {'ema.decay': 0.0},
