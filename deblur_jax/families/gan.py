@@ -95,6 +95,7 @@ def make_discriminator_loss(
     blur, sharp = batch['blur'], batch['sharp']
     real, _ = judge(params, blur, sharp)
     made, _ = judge(params, blur, generate(params, blur))
+    real, made = game.seen(real, made)
     value = over_scales(game.discriminator, real, made)
     if gan.r1:
       value += gan.r1 * every(
@@ -125,7 +126,7 @@ def make_generator_loss(
     real, seen = judge(params, blur, sharp)
     made, recalled = judge(params, blur, restored)
     pixel = pixel_loss(restored, sharp).mean()
-    verdict = over_scales(game.generator, real, made)
+    verdict = over_scales(game.generator, *game.seen(real, made))
     name, features = compare_features(
       gan.weights, (restored, sharp), (recalled, seen)
     )

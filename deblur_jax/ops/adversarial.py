@@ -1,6 +1,6 @@
 """Losses of two networks against each other, on verdicts of real and made.
 
-Verdicts are f32[...] of one size of patch; losses and accuracies are f32[].
+Verdicts are f32[...] of one scale; losses and accuracies are f32[].
 """
 
 from collections.abc import Callable, Mapping
@@ -9,19 +9,44 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from deblur_jax.ops.devices import batch_mean
+from deblur_jax.ops.devices import mean_over_devices
 from deblur_jax.types import Array
 
 Loss = Callable[[Array, Array], Array]
 """(verdicts on real pictures, verdicts on made ones) -> f32[]."""
 
 
+Sides = tuple[list[Array], list[Array]]
+"""Verdicts on real pictures and on made ones, by scale."""
+
+
+def as_given(real: list[Array], made: list[Array]) -> Sides:
+  """Returns the verdicts as they are."""
+  return real, made
+
+
+def relative(real: list[Array], made: list[Array]) -> Sides:
+  """Returns how far each verdict lies above the mean on the other side.
+
+  Means are over the whole batch, on all devices, each scale by itself.
+  """
+  # All at once: else the gradient of one scale waits for the mean of another,
+  # and is sent by itself.
+  means = mean_over_devices(jnp.stack([v.mean() for v in (*made, *real)]))
+  above = [v - mean for v, mean in zip((*real, *made), means, strict=True)]
+  return above[: len(real)], above[len(real) :]
+
+
 class Game(NamedTuple):
-  """What each side tries to make small, and how often the judge is right."""
+  """What each side tries to make small, and how often the judge is right.
+
+  All three are given verdicts of one scale, as `seen` returns them.
+  """
 
   discriminator: Loss
   generator: Loss
   accuracy: Loss
+  seen: Callable[[list[Array], list[Array]], Sides] = as_given
 
 
 def square(x: Array) -> Array:
@@ -49,18 +74,13 @@ LSGAN = Game(
 """Mao et al. 2017, eq. 2 with labels -1 and 1."""
 
 RAGAN_LS = Game(
-  lambda real, made: (
-    (square(real - batch_mean(made) - 1) + square(made - batch_mean(real) + 1))
-    / 2
-  ),
-  lambda real, made: (
-    (square(made - batch_mean(real) - 1) + square(real - batch_mean(made) + 1))
-    / 2
-  ),
-  lambda real, made: right(real - batch_mean(made), made - batch_mean(real)),
+  LSGAN.discriminator,
+  lambda real, made: LSGAN.discriminator(made, real),
+  right,
+  relative,
 )
 """Relativistic average least squares: Jolicoeur-Martineau 2018, as used by
-Kupyn et al. 2019. Means are over the whole batch."""
+Kupyn et al. 2019."""
 
 GAMES: Mapping[str, Game] = {
   'hinge': HINGE,

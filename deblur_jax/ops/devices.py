@@ -4,8 +4,6 @@ from typing import Any
 
 import jax
 
-from deblur_jax.types import Array
-
 
 def split_axes() -> tuple[str, ...]:
   """Returns the mesh axes that split the examples; () where all are seen."""
@@ -16,8 +14,3 @@ def mean_over_devices(tree: Any) -> Any:
   """Returns a tree's mean over the devices; as it is where all is seen."""
   axes = split_axes()
   return jax.lax.pmean(tree, axes) if axes else tree
-
-
-def batch_mean(x: Array) -> Array:
-  """Returns f32[]: the mean over the whole batch, on all devices."""
-  return mean_over_devices(x.mean())
