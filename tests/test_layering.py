@@ -19,14 +19,14 @@ RANKS = (
   ('models', 'ops', 'presets'),
   ('config',),
   ('cli',),
-  ('files', 'heap', 'options'),
+  ('devices', 'files', 'heap', 'options'),
   ('types',),
 )
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 ONLY = {
-  'train_lib': {'config', 'types', 'files', 'train_lib'},
+  'train_lib': {'config', 'devices', 'files', 'train_lib', 'types'},
   'models': {'types', 'models'},
-  'ops': {'types', 'ops'},
+  'ops': {'devices', 'ops', 'types'},
   'families': {'families', 'models', 'ops', 'types'},
 }
 LIBRARIES = {

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from deblur_jax.ops.devices import mean_over_devices
+from deblur_jax.devices import mean_over_devices
 from deblur_jax.types import Array
 
 Loss = Callable[[Array, Array], Array]

@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from deblur_jax.ops.devices import split_axes
+from deblur_jax.devices import split_axes
 from deblur_jax.train_lib.state import State
 from deblur_jax.train_lib.step import Spread, TrainStep, unchanged
 from deblur_jax.types import Batch, InputError, Metrics

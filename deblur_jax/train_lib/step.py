@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from deblur_jax.ops.devices import mean_over_devices, split_axes
+from deblur_jax.devices import mean_over_devices, split_axes
 from deblur_jax.train_lib.optim import Transforms
 from deblur_jax.train_lib.state import State
 from deblur_jax.types import Array, Batch, Family, Key, LossFn, Metrics
