@@ -6,6 +6,7 @@ Nothing else should run meanwhile.
 """
 
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -29,9 +30,9 @@ def main() -> None:
   """The command; see the module docstring."""
   sections = {'Machine': list_of(machine.describe())}
   for name, title in TITLES.items():
-    printed = run(name).splitlines()
-    tables = [line for line in printed if not line.startswith('{')]
-    sections[f'{title} (`{name}.py`)'] = '\n'.join(tables).strip()
+    # A library may have its say; then one line of JSON; then tables.
+    _, tables = re.split('(?m)^{.*$', run(name), maxsplit=1)
+    sections[f'{title} (`{name}.py`)'] = tables.strip()
   body = '\n\n'.join(
     f'## {title}\n\n{text}' for title, text in sections.items()
   )
