@@ -20,7 +20,11 @@ Metrics = dict[str, jax.Array]
 """Scalars f32[] by name."""
 
 LossFn = Callable[[Params, Batch, Key, Array], tuple[Array, Metrics]]
-"""(params, batch, key[B], step i32[]) -> (mean loss over examples, metrics)."""
+"""(params, batch, key[B], step i32[]) -> (mean loss over examples, metrics).
+
+A device sees its own examples; what is returned is averaged over all of them.
+Anything but a mean needs `devices.mean_over_devices` on the way.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
