@@ -108,8 +108,9 @@ def test_every_way_trains_each_family_alike(family):
 def test_ragan_is_the_same_on_one_device_and_on_four():
   changes = {'family': 'gan', 'gan.loss': 'ragan_ls'}
   expected = run_way('1 device', **changes)
-  result = run_way('4 devices', **changes)
-  assert_same(result[1], expected[1], rtol=1e-4, atol=1e-6)
+  for way in ('4 devices', 'pmap'):
+    result = run_way(way, **changes)
+    assert_same(result[1], expected[1], rtol=1e-4, atol=1e-6)
 
 
 IN_LOOPS = {
