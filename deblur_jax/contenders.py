@@ -130,9 +130,12 @@ def average(models: Sequence[trained.Model]) -> Contender:
     made = [f(own, blur, ids) for f, own in zip(alone, params, strict=True)]
     return sum(made) / len(made)
 
-  name = 'mean of ' + ', '.join(model.name for model in models)
   return _trained(
-    models, restore, [model.params for model in models], name, 'ensemble'
+    models,
+    restore,
+    [model.params for model in models],
+    'mean of all models',
+    'ensemble',
   )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from deblur_jax import compare, contenders, evaluate, trained
+from deblur_jax.data import sources
 from deblur_jax.ops import scores
 from deblur_jax.report import document
 from deblur_jax.types import InputError
@@ -192,6 +193,26 @@ def test_self_ensemble_is_the_same_for_a_turned_picture(workdirs):
   turned, _ = contender.run({'blur': np.rot90(blur, 1, (1, 2)), 'id': ids})
   difference = np.rot90(turned, -1, (1, 2)).astype(int) - straight
   assert np.abs(difference).max() <= 1
+
+
+def test_time_is_shared_by_all_rows_of_a_batch():
+  def read(index):
+    sharp = picture(seed=index)
+    return {'name': f'p{index}', 'blur': sharp, 'sharp': sharp}
+
+  def run(batch):
+    restored = trained.to_uint8(batch['blur'])
+    return restored, contenders.Duration(float(len(restored)))
+
+  config = tiny_config().unlock()
+  config.eval.megapixels = 2 * picture()[..., 0].size / 1e6
+  test = evaluate.Test(sources.Examples(read, 3, True), 'mine', 'all', config)
+  contender = contenders.Contender('still', 'cnn', 'none', run)
+  scored = list(evaluate.score_all(contender, test))
+  assert len(scored) == 3, (
+    'of which the last one shares its batch with a filler'
+  )
+  assert {one.duration.seconds for one in scored} == {1.0}
 
 
 @pytest.mark.parametrize('text', ['cnn', 'cnn>', 'a>b>c'])

@@ -332,6 +332,16 @@ def test_whole_batches_keep_every_picture_once():
   assert len(set(seen.values())) == 14
 
 
+def test_whole_batches_share_pictures_out_evenly():
+  def read(index):
+    return {'name': f'p{index}', 'sharp': picture(20, 20, index)}
+
+  source = sources.Examples(read, 8, False)
+  batches = list(pipeline.whole_batches(source, 6 * 4e-4, 1, 1))
+  assert [len(names) for names, _ in batches] == [4, 4], 'not 6 and 2 of 6'
+  assert all(batch['mask'].all() for _, batch in batches)
+
+
 @pytest.mark.parametrize(
   ('most', 'count', 'rows'),
   [(7, 8, 4), (3, 8, 2), (20, 8, 16), (8, 8, 8), (5, 1, 5), (0, 8, 1)],

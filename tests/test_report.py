@@ -59,9 +59,32 @@ def test_printable_cells():
 def test_grid_keeps_pixels():
   red = np.full((10, 12, 3), (200, 0, 0), np.uint8)
   half = np.full((8, 12, 3), 0.5, np.float32)
-  sheet = figures.grid([[red, half]], [['left', 'right']])
+  sheet = figures.grid([[red, half]])
   gap = figures.GAP
   np.testing.assert_array_equal(sheet[gap : gap + 10, gap : gap + 12], red)
   second = sheet[gap : gap + 8, 2 * gap + 12 : 2 * gap + 24]
   assert (second == 128).all()
-  assert (sheet[gap + 10 :, :, :] < 255).any()  # captions are written
+
+
+def test_grid_enlarges_what_is_too_narrow_for_captions():
+  picture = np.random.default_rng(0).integers(0, 256, (8, 60, 3), np.uint8)
+  sheet = figures.grid([[picture]], [['output\nPSNR 20.00']])
+  gap, factor = figures.GAP, 4
+  assert factor * 60 == figures.READABLE
+  shown = sheet[gap : gap + factor * 8, gap : gap + factor * 60]
+  np.testing.assert_array_equal(shown[::factor, ::factor], picture)
+  below = sheet[gap + factor * 8 :]
+  assert len(below) == 2 * figures.LINE + gap
+  for line in (0, 1):  # both are written
+    assert (below[line * figures.LINE :][: figures.LINE] < 255).any()
+
+
+def test_captions_never_run_into_each_other():
+  white = np.full((8, figures.READABLE, 3), 255, np.uint8)
+  words = 'a mean of many models with long names ' * 4
+  sheet = figures.grid([[white, white]], [[words, words]])
+  columns = (sheet < 200).any((0, 2))
+  half = len(columns) // 2
+  assert sheet.shape[1] > 2 * figures.READABLE + 3 * figures.GAP
+  assert columns[: half - figures.GAP].any()
+  assert not columns[half - figures.GAP // 2 : half + figures.GAP // 2].any()

@@ -143,15 +143,18 @@ def whole_batches(
   """Yields (names, batch) of whole pictures, grouped by exact shape.
 
   A batch holds up to `megapixels`, and a multiple of `multiple` rows (the
-  devices that share it); the mask is False on filled-up rows, which have no
-  name. Every picture comes `repeats` times: a photograph under several
-  synthetic blurs.
+  devices that share it); all of one shape have as many, so that one is compiled
+  for. The mask is False on filled-up rows, which have no name. Every picture
+  comes `repeats` times: a photograph under several synthetic blurs.
   """
   waiting = collections.defaultdict(list)
   complete = {}
+  total = len(source) * repeats
   for example in source:
     shape = example['sharp'].shape
-    fitting = int(1e6 * megapixels / (shape[0] * shape[1]))
+    fitting = max(int(1e6 * megapixels / (shape[0] * shape[1])), 1)
+    # Even shares if all have this shape: the last would be mostly filling.
+    fitting = -(-total // -(-total // fitting))
     rows = max(even(fitting, repeats) // multiple, 1) * multiple
     for name in variants(example['name'], repeats):
       waiting[shape].append((name, _row(example, name)))

@@ -24,9 +24,9 @@ def overview(sections: Sequence[Section]) -> np.ndarray:
       rows.append([*sides, details(sides)])
       captions.append(
         [
-          f'blurred  {short_scores(row, "input")}',
-          f'{result.name}  {short_scores(row, "output")}',
-          f'sharp  ({section.dataset}, {image})',
+          f'blurred\n{short_scores(row, "input")}',
+          f'{result.name}\n{short_scores(row, "output")}',
+          f'sharp\n{section.dataset}, {image}',
           'details',
         ]
       )
