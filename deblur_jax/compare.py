@@ -283,7 +283,7 @@ def write(
   tables.write_csv(output / PER_IMAGE, tables.even(image_rows(sections)))
   blocks = experiment.describe(sections, histories, budget, output)
   files.write_text(output / PAGE, document.page(blocks))
-  text = document.markdown(blocks)
+  text = document.markdown(blocks, output)
   files.write_text(output / REPORT, text)
   return text
 

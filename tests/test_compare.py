@@ -107,6 +107,13 @@ def test_both_reports_hold_the_numbers(report):
   assert 'src="http' not in page and 'href=' not in page
 
 
+def test_markdown_shows_the_figures(report):
+  text = (report / 'report.md').read_text()
+  links = re.findall(r'!\[.*\]\((.*)\)', text)
+  assert {'comparison.png', 'plots/training.png'} < set(links)
+  assert all((report / link).is_file() for link in links)
+
+
 def test_a_missing_extra_drops_its_columns_and_says_so(report):
   table, *_ = (report / 'report.md').read_text().partition('### Difference')
   there = 'lpips_alex' in scores.SCORES
@@ -228,7 +235,7 @@ def test_cascade_of_a_missing_model_is_named(workdirs, tmp_path):
   assert not (tmp_path / 'out').exists()
 
 
-def test_page_escapes_and_markdown_marks():
+def test_page_escapes_and_markdown_marks(tmp_path):
   blocks = [
     document.Heading('A <b> & c', 1),
     document.Table(['x', 'y'], [['one', document.Bold('<2>')]]),
@@ -236,7 +243,7 @@ def test_page_escapes_and_markdown_marks():
   page = document.page(blocks)
   assert '<h1>A &lt;b&gt; &amp; c</h1>' in page
   assert '<b>&lt;2&gt;</b>' in page
-  assert '| **<2>** |' in document.markdown(blocks)
+  assert '| **<2>** |' in document.markdown(blocks, tmp_path)
 
 
 def test_tests_on_one_data_set_are_told_apart_by_their_blur():

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from deblur_jax import files
 
 INCHES, DOTS = (6.4, 4.4), 150
+COLOURS, MARKERS = 10, 'osD^v'
+"""So many points have colours of their own, the next ones another marker."""
 
 
 def tradeoff(
@@ -37,8 +39,8 @@ def tradeoff(
     for point, label in shown:
       plot.annotate(label, point, (5, 5), textcoords='offset points')
   else:
-    for point, label in shown:
-      plot.plot(*point, marker='o', linestyle='', label=label)
+    for i, (point, label) in enumerate(shown):
+      plot.plot(*point, MARKERS[i // COLOURS % len(MARKERS)], label=label)
     figure.legend(loc='outside lower center', ncols=2)
   plot.set(xlabel=axes[0], ylabel=axes[1], title=title)
   _save(figure, plot, path)

@@ -43,11 +43,10 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-  """A PNG file, and where Markdown finds it; '' leaves it to the page."""
+  """A PNG file."""
 
   path: pathlib.Path
   caption: str
-  link: str = ''
   kind: str = 'figure'
 
 
@@ -64,8 +63,13 @@ class Slider:
 Block = Heading | Text | Table | Figure | Slider
 
 
-def markdown(blocks: Sequence[Block]) -> str:
-  """Returns the blocks as Markdown, but for what only a page can show."""
+def markdown(blocks: Sequence[Block], folder: pathlib.Path) -> str:
+  """Returns the blocks as Markdown, but for what only a page can show.
+
+  Args:
+    blocks: of the report.
+    folder: where it will lie, with all figures in it or below.
+  """
   parts = []
   for block in blocks:
     if isinstance(block, Heading):
@@ -75,8 +79,9 @@ def markdown(blocks: Sequence[Block]) -> str:
     elif isinstance(block, Table):
       rows = [[_marked(cell) for cell in row] for row in block.rows]
       parts.append(tables.markdown(block.header, rows))
-    elif isinstance(block, Figure) and block.link:
-      parts.append(f'![{block.caption}]({block.link})')
+    elif isinstance(block, Figure):
+      link = block.path.relative_to(folder).as_posix()
+      parts.append(f'![{block.caption}]({link})')
   return '\n\n'.join(parts) + '\n'
 
 

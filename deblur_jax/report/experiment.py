@@ -30,7 +30,11 @@ BUDGETS = {
 SAME = 1.1
 """Ratio up to which two budgets count as one."""
 SHOWN = 3
-"""Disagreements and sliders of each data set."""
+"""Disagreements of each data set."""
+PICTURES, PLOTS = 'figures', 'plots'
+"""Folders of the report's figures."""
+INPUT = 'blurred input'
+"""What tables and plots call the blurred side."""
 
 
 def describe(
@@ -53,14 +57,14 @@ def describe(
   if not any(EYES[0] in section.metrics for section in sections):
     blocks.append(Text(NO_LPIPS))
   for section in sections:
-    blocks += describe_section(section, output / 'figures')
+    blocks += describe_section(section, output)
   lines = learning_curves(histories)
   if any(lines.values()):
-    plot = output / 'figures' / 'training.png'
+    plot = output / PLOTS / 'training.png'
     curves.training(plot, lines)
     blocks += [Heading('Training'), Figure(plot, 'Validation PSNR by step')]
   caption = 'Blurred, restored and sharp; details to the right'
-  blocks += [Heading('Pictures'), Figure(figure, caption, figure.name)]
+  blocks += [Heading('Pictures'), Figure(figure, caption)]
   return [*blocks, Heading('How to read this'), *map(Text, NOTES)]
 
 
@@ -84,8 +88,8 @@ NOTES = (
 )
 
 
-def describe_section(section: Section, folder: pathlib.Path) -> Iterator[Block]:
-  """Yields the blocks of one test."""
+def describe_section(section: Section, output: pathlib.Path) -> Iterator[Block]:
+  """Yields the blocks of one test; its figures lie below `output`."""
   first = section.results[0]
   photographs = len(set(first.groups()))
   yield Heading(section.dataset)
@@ -106,8 +110,8 @@ def describe_section(section: Section, folder: pathlib.Path) -> Iterator[Block]:
   yield Heading('Do the scores agree?', 3)
   yield Text("Kendall's rank correlation over all pictures and rows.")
   yield correlation_table(section)
-  yield from disagreement_blocks(section, folder)
-  yield tradeoff_figure(section, folder)
+  yield from disagreement_figures(section, output / PICTURES)
+  yield tradeoff_figure(section, output / PLOTS)
   yield from sliders(section)
 
 
@@ -131,7 +135,7 @@ def score_table(section: Section) -> Table:
   """The blurred input and every contender, under every metric."""
   metrics = section.metrics
   first = section.results[0].record
-  rows = [['blurred input', *tables.means(first, metrics, 'input')]]
+  rows = [[INPUT, *tables.means(first, metrics, 'input')]]
   rows += [
     [result.name, *tables.means(result.record, metrics, 'output')]
     for result in section.results
@@ -158,7 +162,7 @@ def reference(section: Section) -> tuple[str, dict[str, list[float]]]:
       columns = {m: result.column(f'{m}_output') for m in known}
       return result.name, columns
   first = section.results[0]
-  return 'the blurred input', {m: first.column(f'{m}_input') for m in known}
+  return f'the {INPUT}', {m: first.column(f'{m}_input') for m in known}
 
 
 def difference_table(section: Section) -> Table:
@@ -269,9 +273,9 @@ def correlation_table(section: Section) -> Table:
   return Table(['', *columns], rows)
 
 
-def disagreement_blocks(
+def disagreement_figures(
   section: Section, folder: pathlib.Path
-) -> Iterator[Block]:
+) -> Iterator[Figure]:
   """Yields the pictures on which PSNR and a score of the eye disagree most."""
   results = section.results
   eye = next((m for m in EYES if np.isfinite(section.outputs(m)).any()), 'psnr')
@@ -288,16 +292,14 @@ def disagreement_blocks(
   if not kept or len(results) < 2 or eye == 'psnr':
     return
   found = statistics.disagreements(*finite, SHOWN)
-  if found:
-    yield Text(f'Where PSNR and {eye} disagree most:')
   for number, (row, liked, other) in enumerate(found):
     image = images[kept[row]]
     path = folder / f'{section.dataset}_disagree_{number}.png'
     pair = [(results[liked], 'psnr'), (results[other], eye)]
     figures.save(showcase.side_by_side(image, pair), path)
     caption = (
-      f'{image}: PSNR prefers {results[liked].name}, {eye} prefers '
-      f'{results[other].name}'
+      f'Where PSNR and {eye} disagree most: on {image}, PSNR prefers '
+      f'{results[liked].name}, {eye} prefers {results[other].name}'
     )
     yield Figure(path, caption)
 
@@ -308,15 +310,17 @@ def tradeoff_figure(section: Section, folder: pathlib.Path) -> Figure:
   known = 'lpips_alex' in section.metrics and first['lpips_alex']['output']['n']
   detail = 'lpips_alex' if known else 'sharpness'
   path = folder / f'{section.dataset}_tradeoff.png'
+  sides = [(section.results[0].record, 'input')]
+  sides += [(result.record, 'output') for result in section.results]
   points = [
-    tuple(r.record['metrics'][m]['output']['mean'] for m in ('psnr', detail))
-    for r in section.results
+    tuple(record['metrics'][m][side]['mean'] for m in ('psnr', detail))
+    for record, side in sides
   ]
   curves.tradeoff(
     path,
     ('PSNR (dB)', detail),
     points,
-    [result.name for result in section.results],
+    [INPUT, *(result.name for result in section.results)],
     section.dataset,
     joined=False,
   )
