@@ -24,7 +24,9 @@ DOCS = pathlib.Path(__file__).parent
 FOLDER = DOCS / 'results'
 TEMPLATE = FOLDER / 'template.md'
 RESULTS = DOCS.parent / 'RESULTS.md'
-PICTURE = re.compile(rf'^!\[.*\]\((?!{experiment.PLOTS}/).*\n+', re.MULTILINE)
+PICTURE = re.compile(
+  rf'^(## Pictures\n\n)?!\[.*\]\((?!{experiment.PLOTS}/).*\n+', re.MULTILINE
+)
 
 Cells = list[list[str]]
 
