@@ -63,7 +63,7 @@ class Report:
 
   def gain(self, dataset: str, row: str, column: str = 'psnr') -> float:
     """Returns the score of a row less that of the blurred input."""
-    before = self.score(dataset, 'blurred input', column)
+    before = self.score(dataset, experiment.INPUT, column)
     return self.score(dataset, row, column) - before
 
 
@@ -93,6 +93,7 @@ def render() -> str:
     keep_trailing_newline=True,
   )
   environment.filters['signed'] = lambda value: f'{value:+.2f}'
+  environment.filters['fixed'] = lambda value, digits: f'{value:.{digits}f}'
   return environment.from_string(TEMPLATE.read_text()).render(reports)
 
 
