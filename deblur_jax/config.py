@@ -136,6 +136,7 @@ def _sampler() -> ConfigDict:
   sampler = ConfigDict()
   sampler.name = 'ddim'  # of refine and ddpm: ddpm, ddim or dpm_solver
   sampler.nfe = 8  # network evaluations for one sample
+  sampler.spacing = 1.0  # of refine and ddpm: more than 1, more at low noise
   sampler.samples = 1  # averaged: more give back PSNR and take detail
   sampler.temperature = 1.0  # factor of all noise
   return sampler

@@ -138,6 +138,9 @@ def unet(config: ConfigDict, small: bool) -> ConfigDict:
     if config.data.name == 'mixture':
       _in_the_box(config.predictor.nafnet)
       config.process.joint = False  # the CNN in the box, as it is
+      config.process.scale = 20.0  # it leaves about 0.05
+      config.process.gamma = 10.0
+      config.sampler.spacing = 2.5
       config.model.unet.channels = 32
       config.model.unet.multipliers = (1, 2, 4)
       config.model.unet.halved = True

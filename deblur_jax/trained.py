@@ -30,6 +30,7 @@ from deblur_jax.types import Array, Batch, Family, InputError, Params
 SAMPLER = {
   'name': (str, 'ddpm, ddim or dpm_solver'),
   'nfe': (int, 'network evaluations for one sample'),
+  'spacing': (float, 'above 1, more of the evaluations at low noise'),
   'samples': (int, 'samples that are averaged'),
   'temperature': (float, 'factor of all noise'),
 }

@@ -72,9 +72,15 @@ def exact_estimate(schedule):
 
 @pytest.mark.parametrize('schedule', diffusion.SCHEDULES.values())
 @pytest.mark.parametrize(
-  ('name', 'nfe'), [('ddpm', 1000), ('ddim', 200), ('dpm_solver', 200)]
+  ('name', 'nfe', 'spacing'),
+  [
+    ('ddpm', 1000, 1.0),
+    ('ddim', 200, 1.0),
+    ('ddim', 200, 2.5),
+    ('dpm_solver', 200, 1.0),
+  ],
 )
-def test_samplers_land_on_a_gaussian(name, nfe, schedule):
+def test_samplers_land_on_a_gaussian(name, nfe, spacing, schedule):
   key = jax.random.key(1)
   shape = (COUNT, 1, 1, 2)
 
@@ -84,7 +90,7 @@ def test_samplers_land_on_a_gaussian(name, nfe, schedule):
   drawn = jax.jit(
     lambda: diffusion.sample(
       exact_estimate(schedule),
-      diffusion.SAMPLERS[name](schedule, nfe),
+      diffusion.SAMPLERS[name](schedule, nfe, spacing),
       draw(10**6),
       draw,
     )
@@ -96,6 +102,13 @@ def test_samplers_land_on_a_gaussian(name, nfe, schedule):
   spread = np.sqrt((np.outer(variance, variance) + COVARIANCE**2) / COUNT)
   error = 3 * spread + 0.01 * np.abs(COVARIANCE)
   assert (np.abs(np.cov(found.T) - COVARIANCE) < error).all()
+
+
+@pytest.mark.parametrize('name', diffusion.SAMPLERS)
+def test_spacing_moves_evaluations_to_low_noise(name):
+  sampler = diffusion.SAMPLERS[name]
+  times = [sampler(diffusion.cosine, 8, spacing).time for spacing in (1, 2)]
+  np.testing.assert_allclose(times[0] ** 2, times[1], rtol=1e-6)
 
 
 def test_the_second_order_is_closer_where_steps_are_few():

@@ -68,7 +68,7 @@ def make(config: ConfigDict) -> Family:
   Raises:
     InputError: an unknown name, or a sampler without evaluations.
   """
-  check_positive(config, 'sampler.nfe', 'sampler.samples')
+  check_positive(config, 'sampler.nfe', 'sampler.samples', 'sampler.spacing')
   make_process = choose('process.name', config, PROCESSES)
   training, sampling = (make_process(config, whole) for whole in (False, True))
   samples, temperature = config.sampler.samples, config.sampler.temperature
@@ -240,7 +240,7 @@ def make_ddpm(
     weight=lambda time: diffusion.loss_weight(
       schedule(time), config.process.gamma
     ),
-    steps=sampler(schedule, config.sampler.nfe),
+    steps=sampler(schedule, config.sampler.nfe, config.sampler.spacing),
   )
 
 

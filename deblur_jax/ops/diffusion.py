@@ -102,9 +102,11 @@ class Steps(NamedTuple):
   noise: Array | None = None
 
 
-def ddpm(schedule: Callable[[Array], Array], nfe: int) -> Steps:
+def ddpm(
+  schedule: Callable[[Array], Array], nfe: int, spacing: float = 1.0
+) -> Steps:
   """Ancestral, with the posterior's variance (Ho et al. 2020, eq. 7)."""
-  time, a, b = _angles(schedule, nfe)
+  time, a, b = _angles(schedule, nfe, spacing)
   # sigma^2 of the state given the next one, written without cancellation.
   between = jnp.sin(a - b) * jnp.sin(a + b) / jnp.cos(b) ** 2
   share = between / jnp.sin(a) ** 2
@@ -113,20 +115,24 @@ def ddpm(schedule: Callable[[Array], Array], nfe: int) -> Steps:
   return Steps(time, kept, share * jnp.cos(b), jnp.zeros(nfe), spread)
 
 
-def ddim(schedule: Callable[[Array], Array], nfe: int) -> Steps:
+def ddim(
+  schedule: Callable[[Array], Array], nfe: int, spacing: float = 1.0
+) -> Steps:
   """Deterministic (Song et al. 2021, 'DDIM', eq. 12 with sigma = 0)."""
-  time, a, b = _angles(schedule, nfe)
+  time, a, b = _angles(schedule, nfe, spacing)
   kept, clean = _first_order(a, b)
   return Steps(time, kept, clean, jnp.zeros(nfe))
 
 
-def dpm_solver(schedule: Callable[[Array], Array], nfe: int) -> Steps:
+def dpm_solver(
+  schedule: Callable[[Array], Array], nfe: int, spacing: float = 1.0
+) -> Steps:
   """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2).
 
   The first and the last evaluation are of first order: there is no estimate
   before the one, and the other's step in log-SNR has no end.
   """
-  time, a, b = _angles(schedule, nfe)
+  time, a, b = _angles(schedule, nfe, spacing)
   kept, clean = _first_order(a, b)
   lengths = jnp.log(jnp.tan(a[:-1]) / jnp.tan(b[:-1]))
   extra = lengths[1:] / lengths[:-1] / 2
@@ -152,10 +158,14 @@ SAMPLERS: Mapping[str, Callable[..., Steps]] = {
 
 
 def _angles(
-  schedule: Callable[[Array], Array], nfe: int
+  schedule: Callable[[Array], Array], nfe: int, spacing: float
 ) -> tuple[Array, Array, Array]:
-  """Returns times f32[N] and the angles before and after each step."""
-  time = jnp.linspace(1, 0, nfe + 1)
+  """Returns times f32[N] and the angles before and after each step.
+
+  Times are even ones to the power of `spacing`: 2 is the quadratic choice of
+  Song et al. 2021 (appendix D.2), with more of the steps where noise is low.
+  """
+  time = jnp.linspace(1, 0, nfe + 1) ** spacing
   angle = schedule(time)
   return time[:-1], angle[:-1], angle[1:]
 
