@@ -4,7 +4,8 @@ python -m deblur_jax.main --config=configs/diffusion_universal.py
   one GPU of 40 GB with --config.accumulate=4, or eight without.
 python -m deblur_jax.main --config=configs/diffusion_universal.py:small \
   --init_from=deblur_jax/zoo/cnn
-  two CPU cores for hours. Its predictor is the CNN in the box, and stays so.
+  the model in the box, `--model=diffusion`; two CPU cores for an hour. Its
+  predictor is the CNN in the box, and stays so.
 
 The data are folders of one's own: see deblur_jax/data/builders/mixture.py.
 """

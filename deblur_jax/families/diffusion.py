@@ -66,7 +66,7 @@ def make(config: ConfigDict) -> Family:
   """Makes the family of `config.process`, `config.sampler` and the networks.
 
   Raises:
-    InputError: an unknown name, or a sampler without evaluations.
+    InputError: an unknown name, or a number of the sampler's below 1.
   """
   check_positive(config, 'sampler.nfe', 'sampler.samples', 'sampler.spacing')
   make_process = choose('process.name', config, PROCESSES)
