@@ -87,9 +87,10 @@ def _data() -> ConfigDict:
   data.blur.highlight_probability = 0.0
   data.blur.jpeg = (60.0, 95.0)  # quality
   data.blur.jpeg_probability = 0.0
-  data.blur.frame_probability = 0.0  # paths at a few moments: video frames
+  data.blur.frame_probability = 0.0  # paths of a few frames of a video
   data.blur.local_probability = 0.0  # only a part of the picture is blurred
   data.blur.level_probability = 0.0  # sRGB levels are averaged, not light
+  data.blur.mild = 1.0  # above 1, more of mild blur and low noise
   return data
 
 

@@ -85,9 +85,10 @@ def universal(small: bool) -> ConfigDict:
   blur.noise = (0.0, 0.02)
   blur.highlight_probability = 0.3
   blur.jpeg_probability = 0.2
-  blur.frame_probability = 0.2
+  blur.frame_probability = 0.3
   blur.local_probability = 0.1
   blur.level_probability = 0.15
+  blur.mild = 1.5
   if small:
     _two_cores(config, steps=6000, crop=128)
     config.eval.every_steps = 1000

@@ -209,11 +209,18 @@ def test_the_mean_of_frames_shows_a_path_at_few_places():
   lit = (seen > 0).sum((1, 2))
   assert lit.max() <= 4 * 9  # bilinear shares
   assert (lit < (whole > 0).sum((1, 2))).mean() > 0.9
-  # Two frames are 8 px apart, and so on: shorter than a path may be.
-  assert set(drawn['strength'].round().astype(int)) == {8, 16, 24, 30}
+  # Two frames are 8 px apart, and so on: shorter than a path may be. Long ones
+  # are cut short as well, where one end lies far from the middle frame.
+  strength, frames = drawn['strength'], drawn['frames']
+  assert (strength <= np.minimum(8 * (frames - 1), 30) + 1e-3).all()
+  for count in (2, 3):
+    np.testing.assert_allclose(strength[frames == count], 8 * (count - 1), 1e-5)
+  # The middle frame is the sharp picture: it lies where that does.
+  middle = seen.shape[-1] // 2
+  assert set(frames.astype(int)) == set(range(2, 10))
+  assert (seen[:, middle, middle] > 0.97 / frames).all()
   x, y = _coordinates(seen)
-  np.testing.assert_allclose((seen * x[None]).sum((1, 2)), 0, atol=1e-3)
-  np.testing.assert_allclose((seen * y[None]).sum((1, 2)), 0, atol=1e-3)
+  assert np.abs((seen * x[None]).sum((1, 2))).max() > 2
 
 
 @pytest.mark.parametrize(
@@ -283,7 +290,8 @@ def test_the_result_is_an_8_bit_picture():
   shapes = {name: value.shape for name, value in info.items()}
   assert shapes.pop('psf') == (3, size, size)
   assert shapes == dict.fromkeys(
-    ['kind', 'strength', 'angle', 'noise', 'highlights', 'jpeg'], (3,)
+    ['kind', 'strength', 'angle', 'frames', 'noise', 'highlights', 'jpeg'],
+    (3,),
   )
 
 
@@ -345,6 +353,63 @@ def test_levels_are_averaged_as_often_as_asked():
   of_levels = np.abs(grey - 0.5) < 0.01
   np.testing.assert_allclose(grey[~of_levels], 188 / 255, atol=1e-6)
   assert 6 <= of_levels.sum() <= 28
+
+
+def test_videos_are_of_levels_and_may_move_in_part():
+  ranges = BlurRanges(
+    kinds=('motion',),
+    length=(8.0, 8.0),
+    noise=(0.0, 0.0),
+    frame_probability=0.5,
+  )
+  sharp = jnp.repeat(_photo(64, 64)[None], 64, 0)
+  blur, info = _degrade(ranges)(sharp, _keys(64))
+  levels = _convolve(sharp, info['psf'])
+  light = blur_lib.to_srgb(_convolve(blur_lib.to_linear(sharp), info['psf']))
+  videos = np.asarray(info['frames'] > 0)
+  assert 20 <= videos.sum() <= 44
+  of_light, of_levels, kept = (
+    np.asarray(jnp.abs(blur - other).max(-1) < 0.51 / 255)
+    for other in (light, levels, sharp)
+  )
+  assert of_light[~videos].all()
+  whole = of_levels.all((1, 2))
+  assert 0.25 * videos.sum() < (whole & videos).sum() < 0.75 * videos.sum()
+  # Each part is like one of the two, but for a seam of the PSF's width.
+  assert (of_levels | kept)[videos].mean() > 0.75
+
+
+def test_the_mean_of_frames_has_less_noise():
+  ranges = BlurRanges(
+    kinds=('motion',), noise=(0.02, 0.02), frame_probability=0.5
+  )
+  _, info = _degrade(ranges)(jnp.zeros((32, 8, 8, 3)), _keys(32))
+  averaged = jnp.maximum(info['frames'], 1)
+  np.testing.assert_allclose(info['noise'], 0.02 / averaged**0.5, rtol=1e-5)
+
+
+def test_mild_bends_strength_and_noise():
+  numbers = np.linspace(0.1, 0.9, 9)
+  even = BlurRanges(sigma=(1.0, 4.0), noise=(0.0, 0.02))
+  bent = dataclasses.replace(even, mild=2.0)
+  sharp = jnp.zeros((400, 8, 8, 3))
+  _, before = _degrade(even)(sharp, _keys(400))
+  _, after = _degrade(bent)(sharp, _keys(400))
+  for name, (low, high) in {'strength': (1, 4), 'noise': (0, 0.02)}.items():
+    for drawn, power in ((before, 1), (after, 2)):
+      share = (np.asarray(drawn[name]) - low) / (high - low)
+      np.testing.assert_allclose(
+        np.quantile(share, numbers), numbers**power, atol=0.08
+      )
+
+
+def test_a_crop_is_the_middle_of_the_whole():
+  ranges = dataclasses.replace(CLEAN, sigma=(2.0, 2.0))
+  sharp = _photo(48, 40)[None]
+  whole, _ = _degrade(ranges)(sharp, _keys(1))
+  cut = jax.jit(functools.partial(blur_lib.degrade, ranges=ranges, crop=16))
+  part, _ = cut(sharp, _keys(1))
+  np.testing.assert_array_equal(part, whole[:, 16:32, 12:28])
 
 
 def test_a_part_of_the_picture_is_blurred_where_that_is_asked():

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deblur_jax.ops.psf import BlurRanges, between, sample_psf
+from deblur_jax.ops.psf import BlurRanges, between, sample_psf, skewed
 from deblur_jax.types import Array, Key
 
+_LOCAL_VIDEO = 0.5  # share of videos in which only a part moves
 _CLIPPED = 254.5 / 255  # the top level says only 'full scale or more'
 
 # JPEG: the DCT (ITU-T T.81, A.3.3), quantisation steps (T.81, K.1) and YCbCr
@@ -56,7 +57,7 @@ _einsum = functools.partial(jnp.einsum, precision='highest')
 
 
 def degrade(
-  sharp: Array, key: Key, ranges: BlurRanges
+  sharp: Array, key: Key, ranges: BlurRanges, crop: int = 0
 ) -> tuple[Array, dict[str, Array]]:
   """Makes the blurred picture of each sharp one.
 
@@ -66,14 +67,25 @@ def degrade(
     sharp: f32[B,H,W,3] in [0,1], sRGB.
     key: key[B].
     ranges: what to draw from.
+    crop: the central square that is returned; 0 for all.
 
   Returns:
     blur f32[B,H,W,3] in [0,1], multiples of 1/255, and what was drawn: `kind`
-    i32[B], `strength`, `angle` f32[B] and `psf` f32[B,K,K] of sample_psf, and
-    f32[B] `noise`, `highlights` and `jpeg` in the units of BlurRanges, 0 where
-    there is none. Whether blur is local or of levels is not told.
+    i32[B], `strength`, `angle`, `frames` f32[B] and `psf` f32[B,K,K] of
+    sample_psf, and f32[B] `noise`, `highlights` and `jpeg` in the units of
+    BlurRanges, 0 where there is none. Whether blur is local or of levels is not
+    told.
   """
-  return jax.vmap(functools.partial(_degrade, ranges=ranges))(sharp, key)
+  one = functools.partial(_degrade, ranges=ranges, crop=crop)
+  return jax.vmap(one)(sharp, key)
+
+
+def centre(image: Array, side: int) -> Array:
+  """Cuts the central square out of f32[...,H,W,C]; 0 leaves all."""
+  if not side:
+    return image
+  top, left = ((length - side) // 2 for length in image.shape[-3:-1])
+  return image[..., top : top + side, left : left + side, :]
 
 
 def convolve(image: Array, psf: Array) -> Array:
@@ -138,20 +150,23 @@ def jpeg(image: Array, quality: Array) -> Array:
   return decoded[:height, :width]
 
 
-def _degrade(sharp, key, ranges):
+def _degrade(sharp, key, ranges, crop):
   """As `degrade`, for one image f32[H,W,3] and its key."""
   psf_key, number_key, noise_key = jax.random.split(key, 3)
   psf, drawn = sample_psf(psf_key, ranges)
   numbers = jax.random.uniform(number_key, (3,))
-  noise = between(numbers[0], ranges.noise)
+  noise = between(skewed(numbers[0], ranges), ranges.noise)
+  noise /= jnp.sqrt(jnp.maximum(drawn['frames'], 1))
   excess = _sometimes(
     numbers[1], ranges.highlights, ranges.highlight_probability
   )
   quality = jnp.round(
     _sometimes(numbers[2], ranges.jpeg, ranges.jpeg_probability)
   )
-  light = _blurred(sharp, psf, excess, jax.random.fold_in(key, 0), ranges)
-  blur = to_srgb(_expose(noise_key, light, noise))
+  light = _blurred(
+    sharp, psf, excess, jax.random.fold_in(key, 0), ranges, drawn['frames'] > 0
+  )
+  blur = to_srgb(_expose(noise_key, centre(light, crop), noise))
   if ranges.jpeg_probability:
     blur = jnp.where(quality > 0, jpeg(blur, jnp.maximum(quality, 1)), blur)
   # A blurred photograph is an 8-bit file: nothing may hide between two levels.
@@ -167,18 +182,21 @@ def _sometimes(number, bounds, probability):
   return jnp.where(number < probability, value, 0.0)
 
 
-def _blurred(sharp, psf, excess, key, ranges):
+def _blurred(sharp, psf, excess, key, ranges, video):
   """The light that reaches the sensor."""
   levels_key, place_key = jax.random.split(key)
   scene = _scene(sharp, excess)
+  of_levels = video
   if ranges.level_probability:
-    of_levels = jax.random.bernoulli(levels_key, ranges.level_probability)
+    of_levels |= jax.random.bernoulli(levels_key, ranges.level_probability)
+  if ranges.level_probability or ranges.frame_probability:
     scene = jnp.where(of_levels, sharp, scene)
-  if ranges.local_probability:
-    light = _moved(scene, psf, _place(place_key, sharp.shape[:2], ranges))
+  if ranges.local_probability or ranges.frame_probability:
+    local = jnp.where(video, _LOCAL_VIDEO, ranges.local_probability)
+    light = _moved(scene, psf, _place(place_key, sharp.shape[:2], local))
   else:
     light = convolve(scene, psf)
-  if ranges.level_probability:
+  if ranges.level_probability or ranges.frame_probability:
     decoded = to_linear(jnp.clip(light, 0, 1))
     light = jnp.where(of_levels, decoded, light)
   return light
@@ -195,7 +213,7 @@ def _moved(scene, psf, place):
   return light + (1 - cover) * scene
 
 
-def _place(key, sides, ranges):
+def _place(key, sides, probability):
   """Where a picture is blurred, f32[H,W,1]: everywhere, or in or off a disc.
 
   The disc is an ellipse of half-axes of 0.15 to 0.5 of the sides.
@@ -206,7 +224,7 @@ def _place(key, sides, ranges):
     for side, centre, axis in zip(sides, numbers, numbers[2:], strict=False)
   )
   disc = (rows[:, None] ** 2 + columns[None] ** 2 < 1).astype(jnp.float32)
-  local = numbers[4] < ranges.local_probability
+  local = numbers[4] < probability
   chosen = jnp.where(numbers[5] < 0.5, disc, 1 - disc)
   return jnp.where(local, chosen, 1.0)[..., None]
 

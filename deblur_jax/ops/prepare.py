@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from deblur_jax.ops import blur
 from deblur_jax.ops.psf import BlurRanges
-from deblur_jax.types import Array, Batch, Key
+from deblur_jax.types import Batch, Key
 
 
 def make_prepare(
@@ -25,24 +25,18 @@ def make_prepare(
     crop: the central square that is kept after blurring; 0 keeps all.
     per_shard: wraps the blurring where the batch is spread over devices.
   """
-  degrade = per_shard(lambda sharp, key: blur.degrade(sharp, key, ranges))
+  degrade = per_shard(lambda sharp, key: blur.degrade(sharp, key, ranges, crop))
 
   def prepare(raw: Batch, key: Key) -> Batch:
-    sides = {s: raw[s] / 255.0 for s in ('blur', 'sharp') if s in raw}
+    whole = {s: raw[s] / 255.0 for s in ('blur', 'sharp') if s in raw}
+    sides = {side: blur.centre(image, crop) for side, image in whole.items()}
     drawn = {}
     if 'blur' not in sides:
-      sides['blur'], drawn = degrade(sides['sharp'], key)
+      sides['blur'], drawn = degrade(whole['sharp'], key)
     elif 'real' in raw:
-      made, _ = degrade(sides['sharp'], key)
+      made, _ = degrade(whole['sharp'], key)
       real = raw['real'][:, None, None, None]
       sides['blur'] = jnp.where(real, sides['blur'], made)
-    if crop:
-      sides = {side: _centre(image, crop) for side, image in sides.items()}
     return {**raw, **drawn, **sides}
 
   return prepare
-
-
-def _centre(image: Array, side: int) -> Array:
-  top, left = (image.shape[1] - side) // 2, (image.shape[2] - side) // 2
-  return image[:, top : top + side, left : left + side]

@@ -1,7 +1,8 @@
 """Point spread functions (PSFs) drawn at random on the device, one an image.
 
 Every PSF is f32[K,K] with K odd and the same for all kinds, so that a batch
-mixes them freely; it sums to 1 and its centroid lies on the centre pixel.
+mixes them freely; it sums to 1 and its centroid lies on the centre pixel, but
+for a video's frames: there the middle one does.
 """
 
 import dataclasses
@@ -26,6 +27,7 @@ _LEAST = {
   'highlights': 0,
   'jpeg': 1,
 }
+_LEAST_MILD = 0.1
 _FRACTIONS = (
   'sharp',
   'anisotropy',
@@ -50,6 +52,8 @@ _NUMBERS = 11  # that any PSF takes, drawn at once: every draw compiles slowly
 class BlurRanges:
   """What to draw from; each pair is (low, high) of a uniform distribution.
 
+  `mild` alone bends those of strength (sigma, radius, length) and noise.
+
   Attributes:
     kinds: drawn with equal chances; 'gaussian', 'defocus' (round or polygonal
       aperture), 'motion' (camera path), 'linear' (uniform straight motion).
@@ -63,12 +67,16 @@ class BlurRanges:
     highlight_probability: how often clipped highlights exceed full scale.
     jpeg: JPEG quality, 1-100.
     jpeg_probability: how often the blurred picture is a JPEG.
-    frame_probability: how often a camera path is seen at 2 to 9 moments alone,
-      as in the mean of a video's frames.
+    frame_probability: how often a camera path is that of 2 to 9 frames of a
+      video, whose mean is the blurred picture and the middle one the sharp. The
+      noise is that of the mean, sRGB levels are averaged, and half of the time
+      only a part of the picture moves.
     local_probability: how often only a part of the picture is blurred: a
       subject that moves, or all but what is in focus.
     level_probability: how often sRGB levels are averaged in place of light, as
       in data sets that are made of video frames.
+    mild: above 1, more of mild blur and low noise: the power to which the
+      numbers in [0,1) that they are made of are raised.
   """
 
   kinds: tuple[str, ...] = ('gaussian',)
@@ -85,6 +93,7 @@ class BlurRanges:
   frame_probability: float = 0.0
   local_probability: float = 0.0
   level_probability: float = 0.0
+  mild: float = 1.0
 
   def __post_init__(self):
     unknown = sorted(set(self.kinds) - set(KINDS))
@@ -97,12 +106,20 @@ class BlurRanges:
     for name in _FRACTIONS:
       if not 0 <= getattr(self, name) <= 1:
         raise ValueError(f'blur.{name}: not in [0,1]: {getattr(self, name)}')
+    if self.mild < _LEAST_MILD:
+      raise ValueError(f'blur.mild: below {_LEAST_MILD}: {self.mild}')
 
 
 def between(number: Array, bounds: Range) -> Array:
   """Takes a number in [0,1) to its place between (low, high)."""
   low, high = bounds
   return low + (high - low) * number
+
+
+def skewed(number: Array, ranges: BlurRanges) -> Array:
+  """Takes a number in [0,1) to where `ranges.mild` wants it."""
+  # A power of 1 is left out, as it may round.
+  return number if ranges.mild == 1 else number**ranges.mild
 
 
 def psf_size(ranges: BlurRanges) -> int:
@@ -120,10 +137,12 @@ def sample_psf(key: Key, ranges: BlurRanges) -> tuple[Array, dict[str, Array]]:
   Returns:
     psf f32[K,K], K = psf_size(ranges), and its parameters: `kind` i32[], index
     into KINDS; `strength` f32[], the sigma, radius or length in px; `angle`
-    f32[], radians from x (columns) towards y (rows), 0 where there is none.
+    f32[], radians from x (columns) towards y (rows), and `frames` f32[], of a
+    video: 0 where there is none.
   """
   number_key, path_key = jax.random.split(key)
   numbers = jax.random.uniform(number_key, (_NUMBERS,))
+  numbers = numbers.at[1].set(skewed(numbers[1], ranges))
   names = ('sharp', *ranges.kinds)
   shares = [(1 - ranges.sharp) / len(ranges.kinds)] * (len(names) - 1)
   starts = np.cumsum([ranges.sharp, *shares], dtype=np.float32)[:-1]
@@ -135,7 +154,14 @@ def sample_psf(key: Key, ranges: BlurRanges) -> tuple[Array, dict[str, Array]]:
     jax.lax.select_n(chosen, *cases) for cases in zip(*draws, strict=True)
   )
   kind = jnp.array([KINDS.index(name) for name in names], jnp.int32)[chosen]
-  return psf, {'kind': kind, 'strength': strength, 'angle': angle}
+  moves = kind == KINDS.index('motion')
+  frames = jnp.where(moves, _frames(numbers[1:], ranges), 0.0)
+  return psf, {
+    'kind': kind,
+    'strength': strength,
+    'angle': angle,
+    'frames': frames,
+  }
 
 
 def _size(kind, ranges):
@@ -194,13 +220,15 @@ def _draw_defocus(numbers, key, ranges, size):
 def _draw_motion(numbers, key, ranges, size):
   length = between(numbers[0], ranges.length)
   path = _camera_path(numbers[1:], key, _points(ranges))
+  middle = path.mean(axis=0, keepdims=True)
   if ranges.frame_probability:
-    frames = jnp.floor(between(numbers[9], _FRAMES))
-    seen = numbers[8] < ranges.frame_probability
-    path = jnp.where(seen, _at_moments(path, frames), path)
-    farthest = jnp.where(seen, _FRAME_STEP * (frames - 1), jnp.inf)
+    frames = _frames(numbers, ranges)
+    seen = _at_moments(path, frames)
+    path = jnp.where(frames > 0, seen, path)
+    middle = jnp.where(frames > 0, seen[len(seen) // 2][None], middle)
+    farthest = jnp.where(frames > 0, _FRAME_STEP * (frames - 1), jnp.inf)
     length = jnp.minimum(length, farthest)
-  path -= path.mean(axis=0, keepdims=True)
+  path -= middle
   path /= _diameter(path)
   # One path in a hundred rests so long at one end that the other would lie
   # outside: it is made shorter.
@@ -257,6 +285,12 @@ def _camera_path(numbers, key, count):
   spectrum = jnp.fft.rfft(push, 2 * count, axis=0)
   spectrum *= jnp.fft.rfft(response, 2 * count)[:, None]
   return jnp.fft.irfft(spectrum, 2 * count, axis=0)[:count]
+
+
+def _frames(numbers, ranges):
+  """Of how many frames a path is seen, f32[]; 0 for all of it."""
+  video = numbers[8] < ranges.frame_probability
+  return jnp.where(video, jnp.floor(between(numbers[9], _FRAMES)), 0.0)
 
 
 def _at_moments(path, frames):
