@@ -174,7 +174,7 @@ def _optim() -> ConfigDict:
   optim.b1 = 0.9
   optim.b2 = 0.9
   optim.weight_decay = 1e-3
-  optim.clip = 1.0  # global norm of the gradient
+  optim.clip = 1.0  # global norm of the gradient; 0 = off
   return optim
 
 

@@ -46,6 +46,22 @@ def test_step_is_plain_optax():
   assert after.step == 1
 
 
+def test_a_clip_of_zero_is_none():
+  config = tiny_config().optim
+  grads = params = {'w': jnp.array([3.0, -4.0])}
+  tx = optim.make_tx(config, 10)
+  _, clipped = tx.update(grads, tx.init(params), params)
+  config.clip = 0.0
+  tx = optim.make_tx(config, 10)
+  _, whole = tx.update(grads, tx.init(params), params)
+  first = {
+    name: optax.tree.get(state, 'mu')['w'] / (1 - config.b1)
+    for name, state in (('clipped', clipped), ('whole', whole))
+  }
+  np.testing.assert_allclose(first['clipped'], [0.6, -0.8], rtol=1e-5)
+  np.testing.assert_allclose(first['whole'], grads['w'], rtol=1e-5)
+
+
 def test_each_loss_moves_its_own_network_only():
   family = linear_family()
   config = tiny_config()

@@ -1,4 +1,4 @@
-"""Optimisers from config.optim: clipped AdamW on a cosine."""
+"""Optimisers from config.optim: AdamW on a cosine, clipped if asked."""
 
 import optax
 from ml_collections import ConfigDict
@@ -32,13 +32,13 @@ def make_txs(config: ConfigDict, family: Family) -> Transforms:
 
 
 def make_tx(optim: ConfigDict, steps: int) -> optax.GradientTransformation:
-  """Returns AdamW with the gradient clipped to a global norm."""
-  return optax.chain(
-    optax.clip_by_global_norm(optim.clip),
-    optax.adamw(
-      make_schedule(optim, steps),
-      b1=optim.b1,
-      b2=optim.b2,
-      weight_decay=optim.weight_decay,
-    ),
+  """Returns AdamW, its gradient clipped to a global norm unless that is 0."""
+  adamw = optax.adamw(
+    make_schedule(optim, steps),
+    b1=optim.b1,
+    b2=optim.b2,
+    weight_decay=optim.weight_decay,
   )
+  if not optim.clip:
+    return adamw
+  return optax.chain(optax.clip_by_global_norm(optim.clip), adamw)
