@@ -11,11 +11,8 @@ import numpy as np
 from cases import CASES, Case, Run
 
 from deblur_jax import config as config_lib
-from deblur_jax import dry_run, train
-from deblur_jax.families import make_family
 from deblur_jax.models import build, layers
 from deblur_jax.ops import cost
-from deblur_jax.train_lib import parallel, state
 from deblur_jax.types import Params
 
 MATMUL = 2048
@@ -42,8 +39,7 @@ def make_runs(name: str) -> dict[str, Run]:
   config = make_config(case)
   net = build.build(config.model, config.dtype)
   rng = np.random.default_rng(0)
-  shape = *case.shape, 3
-  blur = jnp.asarray(rng.random(shape, np.float32))
+  blur = jnp.asarray(rng.random((*case.shape, 3), np.float32))
   params = random_params(net, rng)
   apply = jax.jit(net.apply)
 
@@ -52,12 +48,25 @@ def make_runs(name: str) -> dict[str, Run]:
 
   if not case.trained:
     return {'forward': forward}
+  return {'forward': forward, 'step': make_step_run(case, config, rng)}
+
+
+def make_step_run(
+  case: Case, config: config_lib.ConfigDict, rng: np.random.Generator
+) -> Run:
+  """Returns a case's training step, on one batch."""
+  # Not above: a forward pass needs no libraries of training in memory.
+  from deblur_jax import train
+  from deblur_jax.families import make_family
+  from deblur_jax.train_lib import parallel, state
+
   mesh = parallel.make_mesh()
   family = make_family(config)
   init = state.make_init(config, family)
   like = parallel.abstract(init, mesh)
   now = parallel.compile_init(init, like)()
   take_step = train.make_step(config, family, like, mesh)
+  shape = *case.shape, 3
   raw = {
     'blur': rng.integers(0, 255, shape, np.uint8),
     'sharp': rng.integers(0, 255, shape, np.uint8),
@@ -71,7 +80,7 @@ def make_runs(name: str) -> dict[str, Run]:
     now, metrics = take_step(now, raw)
     jax.block_until_ready((now, metrics))
 
-  return {'forward': forward, 'step': step}
+  return step
 
 
 def random_params(net: nn.Module, rng: np.random.Generator) -> Params:
@@ -84,6 +93,10 @@ def random_params(net: nn.Module, rng: np.random.Generator) -> Params:
 
 def make_tracing(case: Case) -> Callable[[], jax.stages.Traced]:
   """Returns what traces the training step of a case, on shapes alone."""
+  from deblur_jax import dry_run, train
+  from deblur_jax.families import make_family
+  from deblur_jax.train_lib import parallel, state
+
   config = make_config(case)
   mesh = parallel.make_mesh()
   family = make_family(config)

@@ -72,12 +72,12 @@ def universal(small: bool) -> ConfigDict:
   config = base_config()
   config.data.name = 'mixture'
   config.data.subset = (
-    'photos*16,DBlur/CelebA*2,DBlur/CelebA/train/sharp,DBlur/Gopro*8,'
-    'pairs/reds_train*10'
+    'photos*16,DBlur/CelebA,DBlur/CelebA/train/sharp*2,DBlur/Gopro*20,'
+    'pairs/reds_train*30'
   )
   config.data.pairs = 'mixed'
   blur = config.data.blur
-  blur.kinds = ('gaussian', 'defocus', 'motion', 'motion')  # hardest to learn
+  blur.kinds = ('gaussian', 'defocus', 'motion', 'motion', 'motion')
   blur.sharp = 0.12
   blur.sigma, blur.anisotropy = (0.5, 4.5), 0.5
   blur.radius = (1.0, 8.0)
@@ -85,7 +85,7 @@ def universal(small: bool) -> ConfigDict:
   blur.noise = (0.0, 0.02)
   blur.highlight_probability = 0.3
   blur.jpeg_probability = 0.2
-  blur.frame_probability = 0.3
+  blur.frame_probability = 0.5
   blur.local_probability = 0.1
   blur.level_probability = 0.15
   blur.mild = 1.5
