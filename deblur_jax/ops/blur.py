@@ -186,17 +186,16 @@ def _blurred(sharp, psf, excess, key, ranges, video):
   """The light that reaches the sensor."""
   levels_key, place_key = jax.random.split(key)
   scene = _scene(sharp, excess)
-  of_levels = video
-  if ranges.level_probability:
-    of_levels |= jax.random.bernoulli(levels_key, ranges.level_probability)
-  if ranges.level_probability or ranges.frame_probability:
+  of_levels = video | jax.random.bernoulli(levels_key, ranges.level_probability)
+  may_be_levels = ranges.level_probability or ranges.frame_probability
+  if may_be_levels:
     scene = jnp.where(of_levels, sharp, scene)
   if ranges.local_probability or ranges.frame_probability:
     local = jnp.where(video, _LOCAL_VIDEO, ranges.local_probability)
     light = _moved(scene, psf, _place(place_key, sharp.shape[:2], local))
   else:
     light = convolve(scene, psf)
-  if ranges.level_probability or ranges.frame_probability:
+  if may_be_levels:
     decoded = to_linear(jnp.clip(light, 0, 1))
     light = jnp.where(of_levels, decoded, light)
   return light
