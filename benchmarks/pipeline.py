@@ -1,12 +1,13 @@
 """Is the input pipeline fast enough, and what does blurring cost?
 
-python benchmarks/pipeline.py [--output=FILE.json]     (extra: bench)
+python benchmarks/pipeline.py                    needs: pip install '.[bench]'
 
 In one run, on one machine, with the small CNN config: images per second of the
 pipeline alone and with blurring, of the train step on a batch kept in memory,
 of both together, and of the step without blur synthesis; the pipeline on small
 and on large originals; and a PyTorch DataLoader with OpenCV doing the same.
 Rounds alternate, medians are compared, and only ratios mean anything elsewhere.
+Prints one JSON object, then two tables.
 """
 
 import argparse
@@ -191,18 +192,15 @@ def ratios(rates: dict[str, float]) -> dict[str, float]:
 
 
 def main() -> None:
-  """Runs all cases and prints two tables."""
-  parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-  parser.add_argument('--output', type=pathlib.Path)
-  flags = parser.parse_args()
+  """Runs all cases and prints one JSON object, then two tables."""
+  argparse.ArgumentParser(description=__doc__.split('\n')[0]).parse_args()
   with tempfile.TemporaryDirectory() as folder:
     rates = measure(pathlib.Path(folder))
   result = {'images_per_second': rates, 'ratios': ratios(rates)}
+  print(json.dumps(result))
   for name, values in result.items():
     rows = [[key, f'{value:.2f}'] for key, value in values.items()]
     print(tables.markdown([name, ''], rows), end='\n\n')
-  if flags.output:
-    flags.output.write_text(json.dumps(result, indent=2) + '\n')
 
 
 if __name__ == '__main__':

@@ -30,13 +30,17 @@ def main() -> None:
   """The command; see the module docstring."""
   sections = {'Machine': list_of(machine.describe())}
   for name, title in TITLES.items():
-    # A library may have its say; then one line of JSON; then tables.
-    _, tables = re.split('(?m)^{.*$', run(name), maxsplit=1)
-    sections[f'{title} (`{name}.py`)'] = tables.strip()
-  body = '\n\n'.join(
-    f'## {title}\n\n{text}' for title, text in sections.items()
-  )
-  (FOLDER / 'RESULTS.md').write_text(f'{HEAD}\n{body}\n')
+    sections[f'{title} (`{name}.py`)'] = tables_of(run(name))
+    # After each: half an hour's numbers shall not hang on the last script.
+    body = '\n\n'.join(
+      f'## {title}\n\n{text}' for title, text in sections.items()
+    )
+    (FOLDER / 'RESULTS.md').write_text(f'{HEAD}\n{body}\n')
+
+
+def tables_of(printed: str) -> str:
+  """Returns what follows a script's JSON; a library may have its say before."""
+  return re.split('(?m)^{.*$', printed, maxsplit=1)[1].strip()
 
 
 def run(name: str) -> str:
