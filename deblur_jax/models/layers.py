@@ -219,7 +219,6 @@ def in_sequence(
   *args,
   unrolled: bool = False,
   remat: bool = False,
-  lean: bool = False,
 ) -> Array:
   """Applies `count` blocks of one kind, compiled once for all of them.
 
@@ -232,26 +231,17 @@ def in_sequence(
       is, to stay in sight of the compiler.
     remat: whether the gradient computes each block anew instead of keeping
       what lies inside it (Chen et al. 2016).
-    lean: whether a loop on a CPU keeps the results of products alone: for
-      blocks where all else is cheap to compute anew. To lay it down in memory,
-      which is filled with zeros first, and to fetch it costs more.
   """
-  looped = count > 1 and not unrolled
 
   def turn(block: nn.Module, x: Array, _) -> tuple[Array, None]:
     return block(x, *args), None
 
-  if remat:
-    turn = nn.remat(turn, prevent_cse=False)
-  elif lean and looped and is_cpu():
-    policy = jax.checkpoint_policies.dots_saveable
-    turn = nn.remat(turn, prevent_cse=False, policy=policy)
   chain = nn.scan(
-    turn,
+    nn.remat(turn, prevent_cse=False) if remat else turn,
     variable_axes={'params': 0},
     split_rngs={'params': True},
     length=count,
-    unroll=1 if looped else count + 1,
+    unroll=count + 1 if unrolled or count == 1 else 1,
   )
   return chain(block, x, None)[0]
 

@@ -146,7 +146,7 @@ class NAFNet(nn.Module):
       return x
     window = -(-self.pool // 2 ** (level + self.halved))
     block = NAFBlock(window, name=name)
-    return layers.in_sequence(block, x, count, remat=self.remat, lean=True)
+    return layers.in_sequence(block, x, count, remat=self.remat)
 
 
 def _after_affine(
