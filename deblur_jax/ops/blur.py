@@ -15,6 +15,7 @@ from deblur_jax.ops.psf import BlurRanges, between, sample_psf, skewed
 from deblur_jax.types import Array, Key
 
 _LOCAL_VIDEO = 0.5  # share of videos in which only a part moves
+_FADE = 0.01, 1.0  # of a disc's squared radius, from its edge inwards
 _CLIPPED = 254.5 / 255  # the top level says only 'full scale or more'
 
 # JPEG: the DCT (ITU-T T.81, A.3.3), quantisation steps (T.81, K.1) and YCbCr
@@ -215,14 +216,16 @@ def _moved(scene, psf, place):
 def _place(key, sides, probability):
   """Where a picture is blurred, f32[H,W,1]: everywhere, or in or off a disc.
 
-  The disc is an ellipse of half-axes of 0.15 to 0.5 of the sides.
+  The disc is an ellipse of half-axes of 0.15 to 0.5 of the sides. From its edge
+  inwards it fades in: a head turns on a neck that rests.
   """
-  numbers = jax.random.uniform(key, (6,))
+  numbers = jax.random.uniform(key, (7,))
   rows, columns = (
     ((jnp.arange(side) + 0.5) / side - centre) / between(axis, (0.15, 0.5))
     for side, centre, axis in zip(sides, numbers, numbers[2:], strict=False)
   )
-  disc = (rows[:, None] ** 2 + columns[None] ** 2 < 1).astype(jnp.float32)
+  inside = 1 - rows[:, None] ** 2 - columns[None] ** 2
+  disc = jnp.clip(inside / between(numbers[6], _FADE), 0, 1)
   local = numbers[4] < probability
   chosen = jnp.where(numbers[5] < 0.5, disc, 1 - disc)
   return jnp.where(local, chosen, 1.0)[..., None]
