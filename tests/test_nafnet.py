@@ -113,6 +113,24 @@ def test_blocks_of_a_level_run_in_order():
   assert np.abs(run(net, first, blur) - run(net, second, blur)).max() > 1e-4
 
 
+def test_a_loop_keeps_no_products_for_the_gradient():
+  count, c, h, w = 6, 4, 12, 20
+  net = NAFNet(width=c, encoder=(count,), middle=0, decoder=(0,))
+  shapes = jax.eval_shape(net.init, jax.random.key(0), picture(h, w))
+
+  def pull_back(params):
+    return jax.vjp(lambda params: net.apply(params, picture(h, w)), params)[1]
+
+  kept = [
+    leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(pull_back, shapes))
+  ]
+  blocks = [shape for shape in kept if shape[:1] == (count,)]
+  of_pixels = [shape for shape in blocks if {h, h * w} & set(shape)]
+  # What is normalised (twice c, and its two scales), and what the depthwise
+  # convolution and both gates are given (three times 2c).
+  assert sum(map(np.prod, of_pixels)) == count * h * w * (8 * c + 2)
+
+
 def test_untrained_network_returns_its_input():
   net, blur = NAFNet(**SMALL), picture(7, 8)
   restored, _ = jax.jit(net.init_with_output)(jax.random.key(0), blur)

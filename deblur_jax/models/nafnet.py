@@ -14,7 +14,10 @@ level L:
     .beta, .gamma                    .beta, .gamma
 """
 
+import functools
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from deblur_jax.models import layers
@@ -43,22 +46,16 @@ class NAFBlock(nn.Module):
       return self.param(name, nn.initializers.zeros, (c,))
 
     y = layers.normalize(x)
-    y = layers.conv1x1(
-      y, *_after_affine(norm('norm1'), *conv('conv1', 1, 1, c, 2 * c))
-    )
-    y = _gate(layers.depthwise3x3(y, *conv('conv2', 3, 3, 1, 2 * c)))
-    mean = layers.local_mean(y, self.window)
-    y *= layers.conv1x1(mean, *conv('sca', 1, 1, c, c))
-    x += layers.conv1x1(y, *_scaled(skip('beta'), *conv('conv3', 1, 1, c, c)))
+    y = _widened(y, norm('norm1'), conv('conv1', 1, 1, c, 2 * c))
+    y = layers.depthwise3x3(y, *conv('conv2', 3, 3, 1, 2 * c))
+    attention = conv('sca', 1, 1, c, c)
+    last = _scaled(skip('beta'), *conv('conv3', 1, 1, c, c))
+    x += _attended(self.window, y, attention, last)
 
     y = layers.normalize(x)
-    y = layers.conv1x1(
-      y, *_after_affine(norm('norm2'), *conv('conv4', 1, 1, c, 2 * c))
-    )
-    y = _gate(y)
-    return x + layers.conv1x1(
-      y, *_scaled(skip('gamma'), *conv('conv5', 1, 1, c, c))
-    )
+    y = _widened(y, norm('norm2'), conv('conv4', 1, 1, c, 2 * c))
+    last = _scaled(skip('gamma'), *conv('conv5', 1, 1, c, c))
+    return x + _gated(y, last)
 
 
 class NAFNet(nn.Module):
@@ -149,19 +146,52 @@ class NAFNet(nn.Module):
     return layers.in_sequence(block, x, count, remat=self.remat)
 
 
-def _after_affine(
-  affine: tuple[Array, Array], kernel: Array, bias: Array
-) -> tuple[Array, Array]:
-  """Folds the scale and shift of a 1x1 convolution's input into its weights.
+# The gradient keeps nothing of what is made in such a part of a block, and
+# makes it anew from what the part was given: cheap products, and half of what a
+# loop over blocks would write to memory and read again.
+_lean = functools.partial(jax.checkpoint, prevent_cse=False)
 
-  They then cost nothing per pixel, neither here nor in the gradient.
+
+@_lean
+def _widened(
+  x: Array, affine: tuple[Array, Array], weights: tuple[Array, Array]
+) -> Array:
+  """A 1x1 convolution of x after a scale and a shift.
+
+  Both are folded into its weights: they cost nothing per pixel, neither here
+  nor in the gradient.
   """
   scale, shift = affine
-  return kernel * scale[None, None, :, None], bias + shift @ kernel[0, 0]
+  kernel, bias = weights
+  folded = kernel * scale[None, None, :, None]
+  return layers.conv1x1(x, folded, bias + shift @ kernel[0, 0])
+
+
+@_lean
+def _gated(x: Array, weights: tuple[Array, Array]) -> Array:
+  """A 1x1 convolution after the gate."""
+  return layers.conv1x1(_gate(x), *weights)
+
+
+@functools.partial(_lean, static_argnums=0)
+def _attended(
+  window: int,
+  x: Array,
+  attention: tuple[Array, Array],
+  weights: tuple[Array, Array],
+) -> Array:
+  """As `_gated`, with each channel weighed by the means of all (SCA)."""
+  y = _gate(x)
+  y *= layers.conv1x1(layers.local_mean(y, window), *attention)
+  return layers.conv1x1(y, *weights)
 
 
 def _scaled(scale: Array, kernel: Array, bias: Array) -> tuple[Array, Array]:
-  """Folds a scale of a convolution's output into its weights."""
+  """Folds a scale of a convolution's output into its weights.
+
+  Outside of what is lean: where parameters are in shares, the weights made anew
+  would be so too, and pixels be gathered for them.
+  """
   return kernel * scale[None, None, None], bias * scale
 
 
