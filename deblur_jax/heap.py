@@ -40,6 +40,9 @@ def keep() -> None:
     first = -(-begin // _HUGE_PAGE) * _HUGE_PAGE
     length = (begin + size - first) // _HUGE_PAGE * _HUGE_PAGE
     libc.madvise(first, length, mmap.MADV_HUGEPAGE)
+    # This stays above it, too large for a gap below. Protobuf trims the heap
+    # now and then: that would cut off its end, and with it the pages' size.
+    libc.malloc(_HUGE_PAGE)
     libc.free(begin)
 
 
@@ -48,7 +51,6 @@ def release() -> None:
   libc = _glibc()
   if libc:
     libc.malloc_trim(ctypes.c_size_t(0))
-    keep()  # the end of the heap is gone, and with it its pages' size
 
 
 def _glibc() -> ctypes.CDLL | None:

@@ -65,3 +65,18 @@ def test_memory_is_given_back_when_asked():
   kept, released = map(int, run(RESIDENT).split())
   assert kept > 2**26 - 2**21
   assert released < 2**23
+
+
+TRIMMED = """
+import ctypes, psutil
+from deblur_jax import heap
+heap.keep()
+process = psutil.Process()
+before = process.memory_info().vms
+ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))
+print(before - process.memory_info().vms)
+"""
+
+
+def test_what_libraries_trim_leaves_the_end_of_the_heap():
+  assert int(run(TRIMMED)) < 2**21
