@@ -142,10 +142,11 @@ def unet(config: ConfigDict, small: bool) -> ConfigDict:
       config.process.scale = 20.0  # it leaves about 0.05
       config.process.gamma = 10.0
       config.sampler.spacing = 2.5
-      config.model.unet.channels = 32
-      config.model.unet.multipliers = (1, 2, 4)
-      config.model.unet.halved = True
+      config.model.name = 'nafnet'  # with the first blocks of that CNN
+      _in_the_box(config.model.nafnet)
+      config.model.nafnet.encoder, config.model.nafnet.middle = (1, 2, 5), 0
       config.optim.learning_rate = 1e-3
+      config.optim.warmup_steps = 100
       config.ema.decay = 0.999
   return config
 

@@ -228,7 +228,8 @@ def adopt(new: state.State, model: trained.Model) -> state.State:
   """Returns `new` with the weights of another model, for fine-tuning.
 
   A network takes those of the same name, or else of the same shapes: a CNN
-  becomes the predictor of a diffusion model, or the generator of a GAN.
+  becomes the predictor of a diffusion model, or the generator of a GAN. One
+  that has no like takes what it has in common with another, as `lend` says.
 
   Raises:
     InputError: a network that restores pictures there has no like in `new`.
@@ -239,9 +240,13 @@ def adopt(new: state.State, model: trained.Model) -> state.State:
   merged = {}
   for name, network in state.networks(new.params).items():
     alike = [other for other in given if is_like(given[other], network)]
-    source = name if name in alike else next(iter(alike), None)
-    merged[name] = network if source is None else given[source]
-    needed.discard(source)
+    if alike:
+      source = name if name in alike else alike[0]
+      needed.discard(source)
+      merged[name] = given[source]
+    else:
+      lent = (lend(other, network) for other in given.values())
+      merged[name] = next((one for one in lent if one), network)
   if needed:
     raise InputError(
       f'--init_from={model.workdir}: its networks are not those of this config'
@@ -251,6 +256,20 @@ def adopt(new: state.State, model: trained.Model) -> state.State:
   )
   ema = {name: jax.tree.map(jnp.copy, params[name]) for name in new.ema}
   return dataclasses.replace(new, params=params, ema=ema)
+
+
+def lend(old: Params, new: Params) -> Params | None:
+  """Returns `new` with the arrays that `old` has as well, by their paths.
+
+  A stack of blocks may be shorter than the old one, and takes its first ones.
+
+  Returns:
+    None where they have none in common, or one of another shape.
+  """
+  lent = {key: old[key][: len(new[key])] for key in old.keys() & new.keys()}
+  if not lent or any(lent[key].shape != new[key].shape for key in lent):
+    return None
+  return {**new, **lent}
 
 
 def is_like(one: Params, other: Params) -> bool:

@@ -114,3 +114,10 @@ def test_photographs_are_tested_under_one_kind_of_blur(kind, monkeypatch):
   config = config_lib.load_file(f'configs/tests/photos.py:{kind}')
   ranges = trained.blur_ranges(config)
   assert ranges.kinds == (kind,) or (ranges.sharp, ranges.noise) == (1, (0, 0))
+
+
+def test_photographs_are_tested_under_all_kinds_of_blur(monkeypatch):
+  monkeypatch.chdir(ROOT)
+  config = config_lib.load_file('configs/tests/photos.py:all')
+  ranges = trained.blur_ranges(config)
+  assert ranges.kinds == ('gaussian', 'defocus', 'motion') and not ranges.sharp

@@ -17,6 +17,7 @@ CASES = {
   'cnn': {'ema.decay': 0.99},
   'baseline': {'model.name': 'encoder_decoder', 'loss': 'mse'},
   'refine': {**DIFFUSION, 'ema.decay': 0.9},
+  'refine by nafnet': {'family': 'diffusion', 'process.joint': False},
   'ddpm': {**DIFFUSION, 'process.name': 'ddpm'},
   'indi': {**DIFFUSION, 'process.name': 'indi'},
   'gan': {'family': 'gan', 'ema.decay': 0.9, 'gan.loss': 'hinge'},

@@ -41,6 +41,32 @@ def test_a_cnn_starts_the_other_families(family, model, place, tmp_path):
   assert_equal(made.ema, {name: made.params[name] for name in made.ema})
 
 
+def test_a_denoiser_starts_as_the_cnn_with_fewer_blocks(tmp_path):
+  changes = {'model.nafnet.encoder': (3,)}
+  given = trained.load(untrained(tmp_path / 'cnn', seed=1, **changes))
+  config = tiny_config().unlock()
+  config.family = 'diffusion'
+  config.model.nafnet.encoder = (2,)
+  config.predictor.nafnet.encoder = (3,)
+  new = begin(config)
+  made = train.adopt(new, given)
+  (cnn,) = state.networks(given.params).values()
+  before, after = (
+    state.networks(one.params)['net', 'denoiser'] for one in (new, made)
+  )
+  assert_equal(state.networks(made.params)['net', 'predictor'], cnn)
+  own = {path: after.pop(path) for path in after.keys() - cnn.keys()}
+  assert_equal(after, {path: cnn[path][: len(after[path])] for path in cnn})
+  assert all('beside' in path or 'time' in str(path) for path in own)
+  assert_equal(own, {path: before[path] for path in own})
+
+
+@pytest.mark.parametrize('old', [{('a',): 1}, {('b',): 3}])
+def test_what_does_not_fit_is_not_lent(old):
+  new = {('a',): np.zeros(2)}
+  assert train.lend({path: np.zeros(n) for path, n in old.items()}, new) is None
+
+
 def test_a_network_without_its_like_is_refused(tmp_path):
   workdir = untrained(tmp_path / 'gan', family='gan')
   config = tiny_config().unlock()

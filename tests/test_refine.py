@@ -7,7 +7,7 @@ import pytest
 
 from deblur_jax import trained
 from deblur_jax.families import diffusion as family_of
-from deblur_jax.models import unet
+from deblur_jax.models import nafnet, unet
 from tests.runs import tiny_config
 
 
@@ -79,12 +79,19 @@ def test_a_shape_is_compiled_once():
 
 
 @pytest.mark.parametrize('halved', [False, True])
-def test_the_forms_of_a_unet_agree(halved):
+@pytest.mark.parametrize(
+  'net',
+  [
+    unet.UNet(channels=8, multipliers=(1, 2), blocks=2),
+    nafnet.NAFNet(width=8, encoder=(2,), middle=0, decoder=(1,)),
+  ],
+)
+def test_the_forms_of_a_denoiser_agree(net, halved):
   x, time = (
     jax.random.normal(jax.random.key(1), (2, 19, 21, 6)),
     jnp.ones(2) / 3,
   )
-  net = unet.UNet(channels=8, multipliers=(1, 2), blocks=2, halved=halved)
+  net = net.clone(halved=halved)
   params = jax.jit(net.init)(jax.random.key(0), x, time)
   params = jax.tree.map(
     lambda leaf: leaf + 0.05 * jax.random.normal(jax.random.key(2), leaf.shape),
@@ -97,6 +104,20 @@ def test_the_forms_of_a_unet_agree(halved):
   assert plain.shape == (2, 19, 21, 3)
   assert jnp.abs(plain).max() > 0.01
   np.testing.assert_allclose(plain, looped, atol=1e-4)
+
+
+@pytest.mark.parametrize('name', ['unet', 'nafnet'])
+def test_a_denoiser_is_told_the_time(name):
+  config = make_config(**{'model.name': name})
+  net = family_of.build_denoiser(config, whole=False)
+  x = jax.random.normal(jax.random.key(1), (2, 16, 16, 6))
+  params = jax.jit(net.init)(jax.random.key(0), x, jnp.ones(2))
+  params = jax.tree.map(
+    lambda leaf: leaf + 0.1 * jax.random.normal(jax.random.key(2), leaf.shape),
+    params,
+  )
+  early, late = (net.apply(params, x, jnp.full(2, t)) for t in (0.1, 0.9))
+  assert jnp.abs(early - late).max() > 1e-3
 
 
 def test_a_tile_of_noise_alone_is_that_of_the_whole():

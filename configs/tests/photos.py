@@ -1,7 +1,8 @@
-"""Photographs under one kind of blur, to test any model on.
+"""Photographs under blur of wide ranges, to test any model on.
 
 python -m deblur_jax.evaluate --data=configs/tests/photos.py:gaussian
-  gaussian, defocus, motion or sharp; the last asks that nothing be changed.
+  gaussian, defocus or motion; all, one of the three for each picture; or sharp,
+  which asks that nothing be changed.
 
 The pictures are those of photos/test in `config.data.manual_dir`.
 """
@@ -9,12 +10,15 @@ The pictures are those of photos/test in `config.data.manual_dir`.
 from deblur_jax.config import base_config
 from deblur_jax.types import InputError
 
-KINDS = 'gaussian', 'defocus', 'motion', 'sharp'
+KINDS = 'gaussian', 'defocus', 'motion'
+ARGUMENTS = *KINDS, 'all', 'sharp'
 
 
 def get_config(argument='gaussian'):
-  if argument not in KINDS:
-    raise InputError(f'config argument {argument!r}: use {", ".join(KINDS)}')
+  if argument not in ARGUMENTS:
+    raise InputError(
+      f'config argument {argument!r}: use {", ".join(ARGUMENTS)}'
+    )
   config = base_config()
   config.data.name = 'mixture'
   config.data.subset = 'photos'
@@ -26,5 +30,5 @@ def get_config(argument='gaussian'):
   if argument == 'sharp':
     blur.sharp, blur.noise = 1.0, (0.0, 0.0)
   else:
-    blur.kinds = (argument,)
+    blur.kinds = KINDS if argument == 'all' else (argument,)
   return config

@@ -182,8 +182,12 @@ def make_refine(config: ConfigDict, whole: bool) -> Process:
   predictor = build.build(config.predictor, config.dtype, config.remat)
   if whole:
     predictor = build.for_whole_pictures(predictor, config.data.crop)
-  process = make_ddpm(config, whole, seen=lambda blur, first: (blur, first))
   scale, joint = config.process.scale, config.process.joint
+
+  def seen(blur: Array, first: Array) -> tuple[Array, ...]:
+    return blur, scale * (first - blur)
+
+  process = make_ddpm(config, whole, seen)
 
   def init(key: Key, blur: Array) -> Params:
     keys = jax.random.split(key)
@@ -216,14 +220,16 @@ def make_ddpm(
   prediction = choose('process.prediction', config, diffusion.PREDICTIONS)
 
   def init(key: Key, blur: Array) -> Params:
-    return init_denoiser(denoiser, key, blur, *seen(blur, blur))
+    picture, *beside = seen(blur, blur)
+    return init_denoiser(denoiser, key, picture, blur, *beside)
 
   def state(clean: Array, blur: Array, noise: Array, time: Array) -> Array:
     del blur
     return diffusion.add_noise(clean, noise, schedule(time))
 
   def estimate(params, state, time, blur, first):
-    output = denoise(denoiser, params, state, time, *seen(blur, first))
+    picture, *beside = seen(blur, first)
+    output = denoise(denoiser, params, time, picture, state, *beside)
     return prediction(output, state, schedule(time))
 
   def grey(params: Params, blur: Array) -> Array:
@@ -253,7 +259,7 @@ def make_indi(config: ConfigDict, whole: bool) -> Process:
 
   def estimate(params, state, time, blur, first):
     del blur, first
-    return state + denoise(denoiser, params, 2 * state - 1, time)
+    return state + denoise(denoiser, params, time, state)
 
   return Process(
     init=lambda key, blur: init_denoiser(denoiser, key, blur),
@@ -289,23 +295,22 @@ def build_denoiser(config: ConfigDict, whole: bool) -> nn.Module:
   if 'time' not in inspect.signature(type(net).__call__).parameters:
     raise InputError(
       f'config.model.name={config.model.name}: takes no time, so it cannot '
-      'denoise; use unet'
+      'denoise; use unet or nafnet'
     )
+  if whole:
+    net = build.for_whole_pictures(net, config.data.crop)
   return net.clone(looped=whole and evaluations > 1)
 
 
-def init_denoiser(net: nn.Module, key: Key, *pictures: Array) -> Params:
-  """Returns parameters for a state and other pictures of its shape."""
-  pictures = jnp.concatenate(pictures, -1)
-  return {'denoiser': net.init(key, pictures, jnp.zeros(len(pictures)))}
+def init_denoiser(net: nn.Module, key: Key, *maps: Array) -> Params:
+  """Returns parameters for maps of these shapes."""
+  x = jnp.concatenate(maps, -1)
+  return {'denoiser': net.init(key, x, jnp.zeros(len(x)))}
 
 
-def denoise(
-  net: nn.Module, params: Params, state: Array, time: Array, *pictures: Array
-) -> Array:
-  """Shows the network a state, its time and pictures in [0,1]."""
-  centred = [2 * picture - 1 for picture in pictures]
-  x = jnp.concatenate([state, *centred], -1)
+def denoise(net: nn.Module, params: Params, time: Array, *maps: Array) -> Array:
+  """Shows the network a picture in [0,1] and what lies beside it, at a time."""
+  x = jnp.concatenate(maps, -1)
   return net.apply(params['denoiser'], x, time[:, 0, 0, 0])
 
 

@@ -8,7 +8,7 @@ Parameters are float32 and are cast to the input's type where they are used.
 import contextlib
 import contextvars
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import flax.linen as nn
 import jax
@@ -119,6 +119,11 @@ def looped_conv3x3(x: Array, kernel: Array, bias: Array) -> Array:
   """`conv3x3` for use inside a loop, as a sampler's is."""
   conv = _shifted_products if is_cpu() else ordinary_conv
   return add_bias(conv(x, kernel), bias)
+
+
+def conv3x3_for(looped: bool) -> Callable[[Array, Array, Array], Array]:
+  """Returns the form of `conv3x3` for a network inside a loop, or outside."""
+  return looped_conv3x3 if looped else conv3x3
 
 
 def depthwise3x3(x: Array, kernel: Array, bias: Array) -> Array:

@@ -20,7 +20,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from deblur_jax.models import layers
+from deblur_jax.models import layers, timestep
 from deblur_jax.types import Array, InputError
 
 UPSAMPLINGS = ('shuffle', 'resize')
@@ -32,8 +32,8 @@ class NAFBlock(nn.Module):
   window: int = 0
 
   @nn.compact
-  def __call__(self, x: Array) -> Array:
-    """Maps x[B,H,W,C] to the same shape."""
+  def __call__(self, x: Array, embedding: Array | None = None) -> Array:
+    """Maps x[B,H,W,C], embedding [B,E] or None, to the same shape."""
     c = x.shape[-1]
 
     def norm(name):
@@ -46,7 +46,11 @@ class NAFBlock(nn.Module):
       return self.param(name, nn.initializers.zeros, (c,))
 
     y = layers.normalize(x)
-    y = _widened(y, norm('norm1'), conv('conv1', 1, 1, c, 2 * c))
+    affine, wider = norm('norm1'), conv('conv1', 1, 1, c, 2 * c)
+    if embedding is None:
+      y = _widened(y, affine, wider)
+    else:
+      y = layers.conv1x1(timestep.modulate(y, affine, embedding), *wider)
     y = layers.depthwise3x3(y, *conv('conv2', 3, 3, 1, 2 * c))
     attention = conv('sca', 1, 1, c, c)
     last = _scaled(skip('beta'), *conv('conv3', 1, 1, c, c))
@@ -59,7 +63,7 @@ class NAFBlock(nn.Module):
 
 
 class NAFNet(nn.Module):
-  """Restores blur f32[B,H,W,3] in [0,1] of any size.
+  """Restores x f32[B,H,W,I] of any size, or denoises it if a time is given.
 
   Attributes:
     width: channels of the first level; each further one has twice as many.
@@ -70,8 +74,9 @@ class NAFNet(nn.Module):
       which cannot leave a grid where the picture is flat.
     halved: whether all levels work at half the size, on squares of 2x2 pixels:
       a quarter of the work (Shi et al. 2016 put such a step at the end alone).
-    pool: side, in pixels of `blur`, of the window that takes the place of the
-      global pool (Chu et al. 2022: 1.5 times the training crop); 0 for none.
+    pool: side, in pixels of the picture, of the window that takes the place of
+      the global pool (Chu et al. 2022: 1.5 training crops); 0 for none.
+    looped: whether it is called inside a loop, as by a sampler; see `UNet`.
     remat: whether the gradient computes blocks anew, to save memory.
     dtype: of the computation; parameters, norms and the result are float32.
   """
@@ -83,6 +88,7 @@ class NAFNet(nn.Module):
   upsampling: str = 'shuffle'
   halved: bool = False
   pool: int = 0
+  looped: bool = False
   remat: bool = False
   dtype: jnp.dtype = jnp.float32
 
@@ -95,10 +101,22 @@ class NAFNet(nn.Module):
     super().__post_init__()
 
   @nn.compact
-  def __call__(self, blur: Array) -> Array:
-    """Returns the restored picture f32[B,H,W,3], not clipped."""
+  def __call__(self, x: Array, time: Array | None = None) -> Array:
+    """Returns f32[B,H,W,3] for x f32[B,H,W,I] and time f32[B] in [0,1].
+
+    The first three channels of x are a picture in [0,1]. What lies beside it
+    has a convolution of its own, which starts at zero: a network that has
+    learnt to restore can learn to denoise (Zhang et al. 2023, 'ControlNet').
+    Without a time, the result is added to the picture, which an untrained
+    network so returns as it is. Blocks are told the time as in Luo et al. 2023
+    ('Refusion'). Nothing is clipped.
+    """
     levels = len(self.encoder)
-    h, w = blur.shape[1:3]
+    h, w = x.shape[1:3]
+    conv3x3 = layers.conv3x3_for(self.looped)
+    embedding = None
+    if time is not None:
+      embedding = timestep.embed(time, self.width).astype(self.dtype)
 
     def conv(name, *shape, **how):
       return layers.Weights(shape, name=name, **how)()
@@ -113,37 +131,43 @@ class NAFNet(nn.Module):
       return layers.pixel_shuffle(layers.conv1x1(x, *kernel))
 
     multiple = 2 ** (levels + self.halved)
-    x = layers.pad_to_multiple(blur.astype(self.dtype), multiple)
-    if self.halved:
-      x = layers.space_to_depth(x)
-    colours = x.shape[-1]
-    x = layers.conv3x3(x, *conv('intro', 3, 3, colours, self.width))
+    zeros = nn.initializers.zeros
+
+    def enter(name, x, **how):
+      x = layers.pad_to_multiple(x.astype(self.dtype), multiple)
+      if self.halved:
+        x = layers.space_to_depth(x)
+      return conv3x3(x, *conv(name, 3, 3, x.shape[-1], self.width, **how))
+
+    y = enter('intro', x[..., :3])
+    if x.shape[-1] > 3:
+      y += enter('beside', x[..., 3:], init=zeros)
     skips = []
     for level, count in enumerate(self.encoder):
-      x = self._blocks(x, f'encoder_{level}', count, level)
-      skips.append(x)
-      c = x.shape[-1]
-      x = layers.downsample2x2(x, *conv(f'down_{level}', 2, 2, c, 2 * c))
-    x = self._blocks(x, 'middle', self.middle, levels)
+      y = self._blocks(y, embedding, f'encoder_{level}', count, level)
+      skips.append(y)
+      c = y.shape[-1]
+      y = layers.downsample2x2(y, *conv(f'down_{level}', 2, 2, c, 2 * c))
+    y = self._blocks(y, embedding, 'middle', self.middle, levels)
     for i, count in enumerate(self.decoder):
-      x = up(f'up_{i}', x) + skips.pop()
-      x = self._blocks(x, f'decoder_{i}', count, levels - 1 - i)
-    # An untrained network returns its input: training starts from there.
-    ending = conv(
-      'ending', 3, 3, self.width, colours, init=nn.initializers.zeros
-    )
-    x = layers.conv3x3(x, *ending)
+      y = up(f'up_{i}', y) + skips.pop()
+      y = self._blocks(y, embedding, f'decoder_{i}', count, levels - 1 - i)
+    colours = 12 if self.halved else 3
+    y = conv3x3(y, *conv('ending', 3, 3, self.width, colours, init=zeros))
     if self.halved:
-      x = layers.pixel_shuffle(x)
-    return blur + x[:, :h, :w].astype(blur.dtype)
+      y = layers.pixel_shuffle(y)
+    y = y[:, :h, :w].astype(jnp.float32)
+    return y if time is not None else x[..., :3] + y
 
-  def _blocks(self, x: Array, name: str, count: int, level: int) -> Array:
+  def _blocks(
+    self, y: Array, embedding: Array | None, name: str, count: int, level: int
+  ) -> Array:
     """The blocks of one level."""
     if not count:
-      return x
+      return y
     window = -(-self.pool // 2 ** (level + self.halved))
     block = NAFBlock(window, name=name)
-    return layers.in_sequence(block, x, count, remat=self.remat)
+    return layers.in_sequence(block, y, count, embedding, remat=self.remat)
 
 
 # The gradient keeps nothing of what is made in such a part of a block, and

@@ -8,11 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from deblur_jax.models import layers
+from deblur_jax.models import layers, timestep
 from deblur_jax.types import Array
-
-WAVES = 32
-"""Frequencies that a time is told in."""
 
 
 class ResidualBlock(nn.Module):
@@ -28,20 +25,15 @@ class ResidualBlock(nn.Module):
   def __call__(self, x: Array, embedding: Array | None) -> Array:
     """Maps x[B,H,W,C], embedding [B,E] or None, to the same shape."""
     c = x.shape[-1]
-    conv3x3 = _conv3x3(self.looped)
+    conv3x3 = layers.conv3x3_for(self.looped)
 
-    def affine(name):
-      return (a[None] for a in layers.Affine(c, name=name)())
+    def norm(y, name, embedding=None):
+      affine = layers.Affine(c, name=name)()
+      return timestep.modulate(layers.normalize(y), affine, embedding)
 
-    y = layers.normalize(x)
-    scale, shift = affine('norm1')
-    if embedding is not None:
-      zeros = nn.initializers.zeros
-      told = nn.Dense(2 * c, kernel_init=zeros, name='time')(embedding)
-      scale, shift = scale + told[:, :c], shift + told[:, c:]
-    y = layers.modulate(y, scale, shift)
+    y = norm(x, 'norm1', embedding)
     y = conv3x3(nn.silu(y), *layers.Weights((3, 3, c, c), name='conv1')())
-    y = layers.modulate(layers.normalize(y), *affine('norm2'))
+    y = norm(y, 'norm2')
     last = layers.Weights(
       (3, 3, c, c), init=nn.initializers.zeros, name='conv2'
     )
@@ -94,19 +86,22 @@ class UNet(nn.Module):
   def __call__(self, x: Array, time: Array | None = None) -> Array:
     """Returns f32[B,H,W,3] for x f32[B,H,W,I] and time f32[B] in [0,1].
 
-    Without a time, the result is added to the first three channels of x: an
-    untrained network returns its input.
+    The first three channels of x are a picture in [0,1]. Without a time, the
+    result is added to it: an untrained network returns its input.
     """
     widths = [self.channels * m for m in self.multipliers]
     h, w = x.shape[1:3]
-    conv3x3 = _conv3x3(self.looped)
-    embedding = None if time is None else self._embed(time)
+    conv3x3 = layers.conv3x3_for(self.looped)
+    embedding = None
+    if time is not None:
+      embedding = timestep.embed(time, 4 * self.channels).astype(self.dtype)
 
     def conv(name, *shape, **how):
       return layers.Weights(shape, name=name, **how)()
 
     multiple = 2 ** (len(widths) - 1 + self.halved)
-    y = layers.pad_to_multiple(x.astype(self.dtype), multiple)
+    y = jnp.concatenate([2 * x[..., :3] - 1, x[..., 3:]], -1)
+    y = layers.pad_to_multiple(y.astype(self.dtype), multiple)
     if self.halved:
       y = layers.space_to_depth(y)
     y = conv3x3(y, *conv('intro', 3, 3, y.shape[-1], widths[0]))
@@ -133,16 +128,6 @@ class UNet(nn.Module):
     y = y[:, :h, :w].astype(jnp.float32)
     return y if embedding is not None else x[..., :3] + y
 
-  def _embed(self, time: Array) -> Array:
-    """Returns what every block is told of the time: [B,4C]."""
-    rates = jnp.pi * jnp.logspace(0, 3, WAVES)
-    phase = time[:, None] * rates[None]
-    y = jnp.concatenate([jnp.sin(phase), jnp.cos(phase)], -1)
-    size = 4 * self.channels
-    y = nn.silu(nn.Dense(size, name='time_0')(y))
-    y = nn.silu(nn.Dense(size, name='time_1')(y))
-    return y.astype(self.dtype)
-
   def _level(
     self, y: Array, embedding: Array | None, name: str, level: int
   ) -> Array:
@@ -160,10 +145,6 @@ class UNet(nn.Module):
     if level in self.attention:
       y = Attention(name=f'{name}_attention')(y)
     return y
-
-
-def _conv3x3(looped: bool):
-  return layers.looped_conv3x3 if looped else layers.conv3x3
 
 
 Model = UNet
