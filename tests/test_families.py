@@ -136,7 +136,7 @@ def test_unknown_names_are_refused(key, value):
     ('sampler.name', 'none'),
     ('sampler.nfe', 0),
     ('sampler.samples', 0),
-    ('model.name', 'nafnet'),
+    ('model.name', 'encoder_decoder'),
   ],
 )
 def test_nonsense_diffusion_is_refused(key, value):
