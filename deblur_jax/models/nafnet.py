@@ -114,9 +114,7 @@ class NAFNet(nn.Module):
     levels = len(self.encoder)
     h, w = x.shape[1:3]
     conv3x3 = layers.conv3x3_for(self.looped)
-    embedding = None
-    if time is not None:
-      embedding = timestep.embed(time, self.width).astype(self.dtype)
+    embedding = timestep.embed(time, self.width, self.dtype)
 
     def conv(name, *shape, **how):
       return layers.Weights(shape, name=name, **how)()
@@ -157,7 +155,7 @@ class NAFNet(nn.Module):
     if self.halved:
       y = layers.pixel_shuffle(y)
     y = y[:, :h, :w].astype(jnp.float32)
-    return y if time is not None else x[..., :3] + y
+    return y if embedding is not None else x[..., :3] + y
 
   def _blocks(
     self, y: Array, embedding: Array | None, name: str, count: int, level: int

@@ -10,16 +10,19 @@ WAVES = 32
 """Frequencies that a time is told in."""
 
 
-def embed(time: Array, size: int) -> Array:
-  """Returns what every block is told: f32[B,size] for time f32[B] in [0,1].
+def embed(time: Array | None, size: int, dtype: jnp.dtype) -> Array | None:
+  """Returns what every block is told: [B,size] for time f32[B] in [0,1].
 
   Waves (Ho et al. 2020) and two layers; called within a module, whose they are.
+  A network that is given no time, None, tells its blocks None.
   """
+  if time is None:
+    return None
   rates = jnp.pi * jnp.logspace(0, 3, WAVES)
   phase = time[:, None] * rates[None]
   y = jnp.concatenate([jnp.sin(phase), jnp.cos(phase)], -1)
   y = nn.silu(nn.Dense(size, name='time_0')(y))
-  return nn.silu(nn.Dense(size, name='time_1')(y))
+  return nn.silu(nn.Dense(size, name='time_1')(y)).astype(dtype)
 
 
 def modulate(

@@ -92,9 +92,7 @@ class UNet(nn.Module):
     widths = [self.channels * m for m in self.multipliers]
     h, w = x.shape[1:3]
     conv3x3 = layers.conv3x3_for(self.looped)
-    embedding = None
-    if time is not None:
-      embedding = timestep.embed(time, 4 * self.channels).astype(self.dtype)
+    embedding = timestep.embed(time, 4 * self.channels, self.dtype)
 
     def conv(name, *shape, **how):
       return layers.Weights(shape, name=name, **how)()
