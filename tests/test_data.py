@@ -216,6 +216,20 @@ def test_runs_begun_together_prepare_once(tmp_path):
   assert all(builder.info.splits['train'].num_examples for builder in builders)
 
 
+def test_what_another_run_has_just_prepared_is_found(tmp_path, monkeypatch):
+  data = data_config(make_pairs(tmp_path))
+  begin, begun = folder.Builder.__init__, []
+
+  def overtaken(builder, *args, **kwargs):
+    begin(builder, *args, **kwargs)
+    if not begun:
+      begun.append(builder)
+      sources.load_builder(data)
+
+  monkeypatch.setattr(folder.Builder, '__init__', overtaken)
+  assert sources.load_builder(data).info.splits['train'].num_examples
+
+
 def test_bad_file_stops_or_is_skipped(tmp_path):
   make_pairs(tmp_path, 4)
   (tmp_path / 'sharp' / '2.png').write_bytes(b'rubbish')

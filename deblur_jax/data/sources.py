@@ -87,8 +87,9 @@ def load_builder(data) -> tfds.core.DatasetBuilder:
     return builder_type(config=builder_config, file_format='array_record')
 
   builder = make()
-  path = pathlib.Path(builder.data_dir)
-  if not path.exists():
+  # Not whether the folder exists: it may have come since `builder` looked.
+  if not builder.info.splits:
+    path = pathlib.Path(builder.data_dir)
     path.parents[1].mkdir(parents=True, exist_ok=True)
     # Of two runs begun together, one prepares the data and the other waits.
     with filelock.FileLock(path.parents[1] / '.lock'):
