@@ -12,4 +12,4 @@ from deblur_jax.config import is_small
 
 def get_config(argument=''):
   small = is_small(argument)
-  return presets.nafnet(presets.motion(small), small)
+  return presets.cnn(presets.motion(small), small)

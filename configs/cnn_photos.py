@@ -13,4 +13,4 @@ from deblur_jax.config import is_small
 
 def get_config(argument=''):
   small = is_small(argument)
-  return presets.nafnet(presets.photos(small), small)
+  return presets.cnn(presets.photos(small), small)

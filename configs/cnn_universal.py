@@ -15,4 +15,4 @@ from deblur_jax.config import is_small
 
 def get_config(argument=''):
   small = is_small(argument)
-  return presets.nafnet(presets.universal(small), small)
+  return presets.cnn(presets.universal(small), small)

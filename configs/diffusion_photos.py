@@ -13,4 +13,4 @@ from deblur_jax.config import is_small
 
 def get_config(argument=''):
   small = is_small(argument)
-  return presets.unet(presets.photos(small), small)
+  return presets.diffusion(presets.photos(small), small)

@@ -17,4 +17,4 @@ from deblur_jax.config import is_small
 
 def get_config(argument=''):
   small = is_small(argument)
-  return presets.unet(presets.universal(small), small)
+  return presets.diffusion(presets.universal(small), small)

@@ -95,7 +95,7 @@ def universal(small: bool) -> ConfigDict:
   return config
 
 
-def nafnet(config: ConfigDict, small: bool) -> ConfigDict:
+def cnn(config: ConfigDict, small: bool) -> ConfigDict:
   """Adds the CNN family's network: Chen et al. 2022."""
   config.family = 'cnn'
   config.model.name = 'nafnet'
@@ -112,7 +112,7 @@ def nafnet(config: ConfigDict, small: bool) -> ConfigDict:
   return config
 
 
-def unet(config: ConfigDict, small: bool) -> ConfigDict:
+def diffusion(config: ConfigDict, small: bool) -> ConfigDict:
   """Adds the diffusion family's networks, sized as in Whang et al. 2022."""
   config.family = 'diffusion'
   config.model.name = 'unet'
@@ -153,7 +153,7 @@ def unet(config: ConfigDict, small: bool) -> ConfigDict:
 
 def gan(config: ConfigDict, small: bool) -> ConfigDict:
   """Adds the GAN family: NAFNet against the judges of Kupyn et al. 2019."""
-  nafnet(config, small)
+  cnn(config, small)
   config.family = 'gan'
   # The judge rewards any fine texture, and subpixels would grow it as a grid.
   config.model.nafnet.upsampling = 'resize'
