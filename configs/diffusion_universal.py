@@ -5,8 +5,9 @@ python -m deblur_jax.main --config=configs/diffusion_universal.py
 python -m deblur_jax.main --config=configs/diffusion_universal.py:small \
   --init_from=deblur_jax/zoo/cnn
   the model in the box, `--model=diffusion`; two CPU cores for 40 minutes at
-  --config.steps=4800. Its predictor is the CNN in the box, and stays so; its
-  denoiser starts as that CNN with fewer blocks.
+  --config.steps=4800, then on in the parts that its card tells. Its predictor
+  is the CNN in the box, and stays so; its denoiser starts as that CNN with
+  fewer blocks.
 
 The data are folders of one's own: see deblur_jax/data/builders/mixture.py.
 """
