@@ -26,7 +26,11 @@ GAINS = {'cnn': 0.8, 'diffusion': 0.3, 'gan': 0.4}
 """PSNR that a model of each family must gain on the demo's test, in dB."""
 
 
-@pytest.fixture(scope='module', params=[*GAINS, *map(zoo.path, zoo.names())])
+@pytest.fixture(
+  scope='module',
+  params=[*GAINS, *map(zoo.path, zoo.names())],
+  ids=[*GAINS, *(f'{name}-in-the-box' for name in zoo.names())],
+)
 def workdir(request, tmp_path_factory):
   """Of the demo's model of each family, and of each model in the box."""
   if request.param not in GAINS:
