@@ -75,6 +75,7 @@ def _data() -> ConfigDict:
   data.skip_bad = False  # go on without unreadable files, naming them
   data.crop = 256  # px, side of a training crop
   data.batch_size = 32  # over all devices and processes
+  data.plain_probability = 0.0  # plain areas instead; see ops/plain.py
   data.blur = ConfigDict()  # of synthetic pairs; see ops/blur.py
   data.blur.kinds = ('gaussian',)  # gaussian, defocus, motion, linear
   data.blur.sharp = 0.0  # share of the images left unblurred
@@ -138,6 +139,7 @@ def _sampler() -> ConfigDict:
   sampler.name = 'ddim'  # of refine and ddpm: ddpm, ddim or dpm_solver
   sampler.nfe = 8  # network evaluations for one sample
   sampler.spacing = 1.0  # of refine and ddpm: more than 1, more at low noise
+  sampler.eta = 0.0  # of ddim: share of the noise that is renewed; 1 is ddpm
   sampler.samples = 1  # averaged: more give back PSNR and take detail
   sampler.temperature = 1.0  # factor of all noise
   return sampler

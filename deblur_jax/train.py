@@ -305,6 +305,7 @@ def make_uncompiled_step(
     trained.blur_ranges(config),
     config.data.crop,
     lambda function: parallel.per_shard(function, mesh),
+    config.data.plain_probability,
   )
   return step.make_train_step(
     family,
@@ -368,7 +369,11 @@ def save_first_batch(
   config: ConfigDict, raw: pipeline.NumpyBatch, workdir: pathlib.Path
 ) -> None:
   """Shows what training sees: blur and sharp of the first batch."""
-  prepare = make_prepare(trained.blur_ranges(config), config.data.crop)
+  prepare = make_prepare(
+    trained.blur_ranges(config),
+    config.data.crop,
+    plain_probability=config.data.plain_probability,
+  )
   some = {key: rows[:SAMPLES] for key, rows in raw.items()}
   keys = step.example_keys(config.seed, 0, len(some['id']))
   batch = jax.jit(prepare)(some, step.fold_all(keys, 0))

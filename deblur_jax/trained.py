@@ -31,6 +31,7 @@ SAMPLER = {
   'name': (str, 'ddpm, ddim or dpm_solver'),
   'nfe': (int, 'network evaluations for one sample'),
   'spacing': (float, 'above 1, more of the evaluations at low noise'),
+  'eta': (float, 'of ddim: share of the noise that is renewed; 1 is ddpm'),
   'samples': (int, 'samples that are averaged'),
   'temperature': (float, 'factor of all noise'),
 }

@@ -6,12 +6,13 @@ import subprocess
 import tempfile
 
 CACHE = pathlib.Path(tempfile.gettempdir()) / 'deblur_jax_test_cache'
+PREPARED = tempfile.TemporaryDirectory(prefix='deblur_jax_tfds_')
 # Child processes inherit these; set before JAX and tfds are imported.
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(CACHE))
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.5')
 os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = 'true'  # compiles sooner
-os.environ['TFDS_DATA_DIR'] = tempfile.mkdtemp(prefix='deblur_jax_tfds_')
+os.environ['TFDS_DATA_DIR'] = PREPARED.name
 
 import jax  # noqa: E402
 import pytest  # noqa: E402

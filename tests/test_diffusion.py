@@ -72,15 +72,16 @@ def exact_estimate(schedule):
 
 @pytest.mark.parametrize('schedule', diffusion.SCHEDULES.values())
 @pytest.mark.parametrize(
-  ('name', 'nfe', 'spacing'),
+  ('name', 'nfe', 'spacing', 'eta'),
   [
-    ('ddpm', 1000, 1.0),
-    ('ddim', 200, 1.0),
-    ('ddim', 200, 2.5),
-    ('dpm_solver', 200, 1.0),
+    ('ddpm', 1000, 1.0, 0.0),
+    ('ddim', 200, 1.0, 0.0),
+    ('ddim', 200, 2.5, 0.0),
+    ('ddim', 500, 1.0, 0.6),
+    ('dpm_solver', 200, 1.0, 0.0),
   ],
 )
-def test_samplers_land_on_a_gaussian(name, nfe, spacing, schedule):
+def test_samplers_land_on_a_gaussian(name, nfe, spacing, eta, schedule):
   key = jax.random.key(1)
   shape = (COUNT, 1, 1, 2)
 
@@ -90,7 +91,7 @@ def test_samplers_land_on_a_gaussian(name, nfe, spacing, schedule):
   drawn = jax.jit(
     lambda: diffusion.sample(
       exact_estimate(schedule),
-      diffusion.SAMPLERS[name](schedule, nfe, spacing),
+      diffusion.SAMPLERS[name](schedule, nfe, spacing, eta),
       draw(10**6),
       draw,
     )
@@ -125,6 +126,30 @@ def test_the_second_order_is_closer_where_steps_are_few():
     for name in ('ddim', 'dpm_solver')
   }
   assert error['dpm_solver'] < 0.2 * error['ddim']
+
+
+def test_fresh_noise_is_that_of_the_posterior():
+  """Against Ho et al. 2020, eq. 7, written with alphas and betas."""
+  steps = diffusion.ddpm(diffusion.linear, 10)
+  angle = diffusion.linear(jnp.linspace(1, 0, 11))
+  bars = np.cos(np.float64(angle)) ** 2
+  before, after = bars[1:], bars[:-1]
+  beta = 1 - after / before
+  scale = beta / (1 - after)
+  np.testing.assert_allclose(steps.clean, np.sqrt(before) * scale, rtol=1e-4)
+  kept = np.sqrt(1 - beta) * (1 - before) / (1 - after)
+  np.testing.assert_allclose(steps.state, kept, rtol=1e-3, atol=1e-6)
+  variance = (1 - before) / (1 - after) * beta
+  np.testing.assert_allclose(steps.noise**2, variance, rtol=1e-3, atol=1e-9)
+  part = diffusion.ddim(diffusion.linear, 10, eta=0.5)
+  np.testing.assert_allclose(part.noise, 0.5 * steps.noise, rtol=1e-6)
+  # Whatever is renewed, the state keeps its spread: the noise of the one
+  # before, what of it the estimate explains, and the fresh.
+  for one in (steps, part):
+    old = one.state * np.sqrt(1 - after)
+    np.testing.assert_allclose(
+      old**2 + one.noise**2, 1 - before, rtol=1e-4, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize('name', diffusion.SAMPLERS)

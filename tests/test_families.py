@@ -135,6 +135,7 @@ def test_unknown_names_are_refused(key, value):
     ('process.prediction', 'none'),
     ('sampler.name', 'none'),
     ('sampler.nfe', 0),
+    ('sampler.eta', 1.5),
     ('sampler.samples', 0),
     ('model.name', 'encoder_decoder'),
   ],

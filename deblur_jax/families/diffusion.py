@@ -66,9 +66,11 @@ def make(config: ConfigDict) -> Family:
   """Makes the family of `config.process`, `config.sampler` and the networks.
 
   Raises:
-    InputError: an unknown name, or a number of the sampler's below 1.
+    InputError: an unknown name, or a number of the sampler's out of range.
   """
   check_positive(config, 'sampler.nfe', 'sampler.samples', 'sampler.spacing')
+  if not 0 <= config.sampler.eta <= 1:
+    raise InputError(f'config.sampler.eta={config.sampler.eta}: not in [0,1]')
   make_process = choose('process.name', config, PROCESSES)
   training, sampling = (make_process(config, whole) for whole in (False, True))
   samples, temperature = config.sampler.samples, config.sampler.temperature
@@ -246,7 +248,12 @@ def make_ddpm(
     weight=lambda time: diffusion.loss_weight(
       schedule(time), config.process.gamma
     ),
-    steps=sampler(schedule, config.sampler.nfe, config.sampler.spacing),
+    steps=sampler(
+      schedule,
+      config.sampler.nfe,
+      config.sampler.spacing,
+      config.sampler.eta,
+    ),
   )
 
 

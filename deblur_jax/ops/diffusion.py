@@ -102,36 +102,51 @@ class Steps(NamedTuple):
   noise: Array | None = None
 
 
-def ddpm(
-  schedule: Callable[[Array], Array], nfe: int, spacing: float = 1.0
+def ddim(
+  schedule: Callable[[Array], Array],
+  nfe: int,
+  spacing: float = 1.0,
+  eta: float = 0.0,
 ) -> Steps:
-  """Ancestral, with the posterior's variance (Ho et al. 2020, eq. 7)."""
+  """Deterministic, or with fresh noise (Song et al. 2021, 'DDIM', eq. 12, 16).
+
+  Noise that is renewed covers up earlier estimates' mistakes, which otherwise
+  grow; all of it, eta 1, is `ddpm`.
+  """
   time, a, b = _angles(schedule, nfe, spacing)
+  if not eta:
+    return Steps(time, *_first_order(a, b), jnp.zeros(nfe))
   # sigma^2 of the state given the next one, written without cancellation.
   between = jnp.sin(a - b) * jnp.sin(a + b) / jnp.cos(b) ** 2
-  share = between / jnp.sin(a) ** 2
-  kept = jnp.cos(a) / jnp.cos(b) * (jnp.sin(b) / jnp.sin(a)) ** 2
-  spread = jnp.sqrt(share) * jnp.sin(b)
-  return Steps(time, kept, share * jnp.cos(b), jnp.zeros(nfe), spread)
+  spread = eta * jnp.sqrt(between) / jnp.sin(a) * jnp.sin(b)
+  kept = jnp.sqrt(jnp.sin(b) ** 2 - spread**2) / jnp.sin(a)
+  clean = jnp.cos(b) - kept * jnp.cos(a)
+  return Steps(time, kept, clean, jnp.zeros(nfe), spread)
 
 
-def ddim(
-  schedule: Callable[[Array], Array], nfe: int, spacing: float = 1.0
+def ddpm(
+  schedule: Callable[[Array], Array],
+  nfe: int,
+  spacing: float = 1.0,
+  eta: float = 0.0,
 ) -> Steps:
-  """Deterministic (Song et al. 2021, 'DDIM', eq. 12 with sigma = 0)."""
-  time, a, b = _angles(schedule, nfe, spacing)
-  kept, clean = _first_order(a, b)
-  return Steps(time, kept, clean, jnp.zeros(nfe))
+  """Ancestral, with the posterior's variance (Ho et al. 2020, eq. 7)."""
+  del eta
+  return ddim(schedule, nfe, spacing, eta=1.0)
 
 
 def dpm_solver(
-  schedule: Callable[[Array], Array], nfe: int, spacing: float = 1.0
+  schedule: Callable[[Array], Array],
+  nfe: int,
+  spacing: float = 1.0,
+  eta: float = 0.0,
 ) -> Steps:
   """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2).
 
   The first and the last evaluation are of first order: there is no estimate
   before the one, and the other's step in log-SNR has no end.
   """
+  del eta
   time, a, b = _angles(schedule, nfe, spacing)
   kept, clean = _first_order(a, b)
   lengths = jnp.log(jnp.tan(a[:-1]) / jnp.tan(b[:-1]))
