@@ -33,7 +33,7 @@ def make_prepare(
       before it is blurred; see `plain.simplify`.
 
   Raises:
-    InputError: plain_probability is none.
+    InputError: plain_probability is no probability.
   """
   if not 0 <= plain_probability <= 1:
     raise InputError(
