@@ -91,6 +91,7 @@ def _data() -> ConfigDict:
   data.blur.frame_probability = 0.0  # paths of a few frames of a video
   data.blur.local_probability = 0.0  # only a part of the picture is blurred
   data.blur.level_probability = 0.0  # sRGB levels are averaged, not light
+  data.blur.bend_probability = 0.0  # what moves on a video turns and nears, too
   data.blur.mild = 1.0  # above 1, more of mild blur and low noise
   return data
 

@@ -88,6 +88,7 @@ def universal(small: bool) -> ConfigDict:
   blur.frame_probability = 0.5
   blur.local_probability = 0.1
   blur.level_probability = 0.15
+  blur.bend_probability = 0.5
   blur.mild = 1.5
   if small:
     _two_cores(config, steps=6000, crop=128)
@@ -107,6 +108,7 @@ def cnn(config: ConfigDict, small: bool) -> ConfigDict:
       config.model.nafnet.decoder = (1, 1, 1)
     if config.data.name == 'mixture':
       _in_the_box(config.model.nafnet)
+      config.model.nafnet.encoder, config.model.nafnet.middle = (1, 2, 12), 4
       config.loss = 'psnr'  # mild blur counts as much as strong: it is in dB
       config.ema.decay = 0.999
   return config
@@ -175,7 +177,8 @@ def gan(config: ConfigDict, small: bool) -> ConfigDict:
     # weights would jump as well, and never come back.
     config.optim.b2 = 0.9
     config.optim.clip = 0.1
-    if config.data.name == 'mixture':  # starts as the CNN in the box
+    if config.data.name == 'mixture':  # starts as a CNN of this form
+      _in_the_box(config.model.nafnet)
       config.loss = 'charbonnier'  # beside a loss in dB, a verdict is nothing
       config.gan.warmup_steps = 0
       config.gan.adversarial_weight = 0.001

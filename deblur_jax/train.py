@@ -232,21 +232,20 @@ def adopt(new: state.State, model: trained.Model) -> state.State:
   that has no like takes what it has in common with another, as `lend` says.
 
   Raises:
-    InputError: a network that restores pictures there has no like in `new`.
+    InputError: a network that restores pictures there is not kept as a whole.
   """
-  given = state.networks(model.params)
+  given = state.networks(processes.to_host(model.params))
   kept = trained.restoring(model.family, model.params)
   needed = set(state.networks(kept))
   merged = {}
-  for name, network in state.networks(new.params).items():
+  for name, network in state.networks(processes.to_host(new.params)).items():
     alike = [other for other in given if is_like(given[other], network)]
-    if alike:
-      source = name if name in alike else alike[0]
+    source = name if name in alike else next(iter(alike), None)
+    if source is None:
+      source = next((o for o in given if lend(given[o], network)), None)
+    merged[name] = lend(given[source], network) if source else network
+    if source and is_held(given[source], network):
       needed.discard(source)
-      merged[name] = given[source]
-    else:
-      lent = (lend(other, network) for other in given.values())
-      merged[name] = next((one for one in lent if one), network)
   if needed:
     raise InputError(
       f'--init_from={model.workdir}: its networks are not those of this config'
@@ -261,15 +260,28 @@ def adopt(new: state.State, model: trained.Model) -> state.State:
 def lend(old: Params, new: Params) -> Params | None:
   """Returns `new` with the arrays that `old` has as well, by their paths.
 
-  A stack of blocks may be shorter than the old one, and takes its first ones.
+  A stack of blocks may be shorter than the old one, and takes its first ones,
+  or longer, and keeps its own last ones.
+
+  Args:
+    old: a flat network of numpy arrays.
+    new: another.
 
   Returns:
     None where they have none in common, or one of another shape.
   """
-  lent = {key: old[key][: len(new[key])] for key in old.keys() & new.keys()}
-  if not lent or any(lent[key].shape != new[key].shape for key in lent):
-    return None
-  return {**new, **lent}
+  lent = {}
+  for key in old.keys() & new.keys():
+    if old[key].shape[1:] != new[key].shape[1:]:
+      return None
+    own = new[key][len(old[key]) :]
+    lent[key] = np.concatenate([old[key][: len(new[key])], own])
+  return {**new, **lent} if lent else None
+
+
+def is_held(old: Params, new: Params) -> bool:
+  """Whether a network that is lent from another one keeps all of it."""
+  return all(key in new and len(old[key]) <= len(new[key]) for key in old)
 
 
 def is_like(one: Params, other: Params) -> bool:

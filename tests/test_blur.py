@@ -26,6 +26,7 @@ ALL = BlurRanges(
   frame_probability=0.5,
   local_probability=0.5,
   level_probability=0.5,
+  bend_probability=0.5,
 )
 WIDE = BlurRanges(kinds=KINDS[1:], sharp=0.2, anisotropy=0.2)
 SMALL = BlurRanges(

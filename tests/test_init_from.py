@@ -61,10 +61,30 @@ def test_a_denoiser_starts_as_the_cnn_with_fewer_blocks(tmp_path):
   assert_equal(own, {path: before[path] for path in own})
 
 
-@pytest.mark.parametrize('old', [{('a',): 1}, {('b',): 3}])
+def test_a_cnn_grows_by_blocks_that_change_nothing(tmp_path):
+  given = trained.load(untrained(tmp_path / 'cnn', seed=1))
+  config = tiny_config().unlock()
+  config.model.nafnet.encoder = (3,)
+  new = begin(config)
+  made = train.adopt(new, given)
+  picture = jax.random.uniform(jax.random.key(0), (1, 16, 16, 3))
+  before, after = (
+    make_family(one).restore(params, picture, None, None)
+    for one, params in ((given.config, given.params), (config, made.params))
+  )
+  np.testing.assert_allclose(after, before, atol=1e-6)
+  # It does not hold what is cut off, and so a smaller one is refused.
+  grown = trained.load(
+    untrained(tmp_path / 'grown', seed=1, **{'model.nafnet.encoder': (3,)})
+  )
+  with pytest.raises(InputError, match='its networks are not those'):
+    train.adopt(begin(tiny_config()), grown)
+
+
+@pytest.mark.parametrize('old', [{('a',): (1, 1)}, {('b',): (3, 2)}])
 def test_what_does_not_fit_is_not_lent(old):
-  new = {('a',): np.zeros(2)}
-  assert train.lend({path: np.zeros(n) for path, n in old.items()}, new) is None
+  old = {path: np.zeros(shape) for path, shape in old.items()}
+  assert train.lend(old, {('a',): np.zeros((3, 2))}) is None
 
 
 def test_a_network_without_its_like_is_refused(tmp_path):

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deblur_jax.ops import warp
 from deblur_jax.ops.psf import BlurRanges, between, sample_psf, skewed
 from deblur_jax.types import Array, Key
 
@@ -164,10 +165,12 @@ def _degrade(sharp, key, ranges, crop):
   quality = jnp.round(
     _sometimes(numbers[2], ranges.jpeg, ranges.jpeg_probability)
   )
+  path = drawn.pop('path')
+  light_key = jax.random.fold_in(key, 0)
   light = _blurred(
-    sharp, psf, excess, jax.random.fold_in(key, 0), ranges, drawn['frames'] > 0
+    sharp, psf, path, drawn['frames'], excess, light_key, ranges, crop
   )
-  blur = to_srgb(_expose(noise_key, centre(light, crop), noise))
+  blur = to_srgb(_expose(noise_key, light, noise))
   if ranges.jpeg_probability:
     blur = jnp.where(quality > 0, jpeg(blur, jnp.maximum(quality, 1)), blur)
   # A blurred photograph is an 8-bit file: nothing may hide between two levels.
@@ -183,9 +186,10 @@ def _sometimes(number, bounds, probability):
   return jnp.where(number < probability, value, 0.0)
 
 
-def _blurred(sharp, psf, excess, key, ranges, video):
-  """The light that reaches the sensor."""
+def _blurred(sharp, psf, path, frames, excess, key, ranges, crop):
+  """The light that reaches the central square of the sensor."""
   levels_key, place_key = jax.random.split(key)
+  video = frames > 0
   scene = _scene(sharp, excess)
   of_levels = video | jax.random.bernoulli(levels_key, ranges.level_probability)
   may_be_levels = ranges.level_probability or ranges.frame_probability
@@ -193,9 +197,18 @@ def _blurred(sharp, psf, excess, key, ranges, video):
     scene = jnp.where(of_levels, sharp, scene)
   if ranges.local_probability or ranges.frame_probability:
     local = jnp.where(video, _LOCAL_VIDEO, ranges.local_probability)
-    light = _moved(scene, psf, _place(place_key, sharp.shape[:2], local))
+    place = _place(place_key, sharp.shape[:2], local)
+    light = centre(_moved(scene, psf, place), crop)
   else:
-    light = convolve(scene, psf)
+    light = centre(convolve(scene, psf), crop)
+  if ranges.frame_probability and ranges.bend_probability:
+    bend_key, map_key = jax.random.split(jax.random.fold_in(key, 0))
+    bends = video & jax.random.bernoulli(bend_key, ranges.bend_probability)
+    place = centre(place, crop)
+    bent = warp.mean_of_frames(
+      scene, path, jnp.maximum(frames, 1), place, map_key
+    )
+    light = jnp.where(bends, bent, light)
   if may_be_levels:
     decoded = to_linear(jnp.clip(light, 0, 1))
     light = jnp.where(of_levels, decoded, light)

@@ -36,6 +36,7 @@ _FRACTIONS = (
   'frame_probability',
   'local_probability',
   'level_probability',
+  'bend_probability',
 )
 
 _GAUSSIAN_REACH = 4.0  # in sigmas: 6e-5 of the light lies beyond
@@ -43,7 +44,7 @@ _FINEST_SIGMA = 0.5  # px: samples of a narrower Gaussian alias
 _FINE = 3  # sub-pixels along a pixel's side; odd, so that one is at the centre
 _PATH_REACH = 0.75  # of a path's length, from its centroid: see _draw_motion
 _POINTS = 12  # on a path, per px of length: the camera may move fast
-_FRAMES = 2.0, 10.0  # of a video, averaged
+_FRAMES = 2.0, 10.0  # of a video, averaged: 2 to 9
 _FRAME_STEP = 8.0  # px from one frame to the next, on average at most
 _NUMBERS = 11  # that any PSF takes, drawn at once: every draw compiles slowly
 
@@ -75,6 +76,8 @@ class BlurRanges:
       subject that moves, or all but what is in focus.
     level_probability: how often sRGB levels are averaged in place of light, as
       in data sets that are made of video frames.
+    bend_probability: how often what moves on a video also turns, comes near
+      and bends; see `warp.mean_of_frames`.
     mild: above 1, more of mild blur and low noise: the power to which the
       numbers in [0,1) that they are made of are raised.
   """
@@ -93,6 +96,7 @@ class BlurRanges:
   frame_probability: float = 0.0
   local_probability: float = 0.0
   level_probability: float = 0.0
+  bend_probability: float = 0.0
   mild: float = 1.0
 
   def __post_init__(self):
@@ -137,8 +141,9 @@ def sample_psf(key: Key, ranges: BlurRanges) -> tuple[Array, dict[str, Array]]:
   Returns:
     psf f32[K,K], K = psf_size(ranges), and its parameters: `kind` i32[], index
     into KINDS; `strength` f32[], the sigma, radius or length in px; `angle`
-    f32[], radians from x (columns) towards y (rows), and `frames` f32[], of a
-    video: 0 where there is none.
+    f32[], radians from x (columns) towards y (rows), `frames` f32[], of a
+    video: 0 where there is none, and `path` f32[9,2], (x, y) in px of each
+    frame from the middle one.
   """
   number_key, path_key = jax.random.split(key)
   numbers = jax.random.uniform(number_key, (_NUMBERS,))
@@ -156,11 +161,15 @@ def sample_psf(key: Key, ranges: BlurRanges) -> tuple[Array, dict[str, Array]]:
   kind = jnp.array([KINDS.index(name) for name in names], jnp.int32)[chosen]
   moves = kind == KINDS.index('motion')
   frames = jnp.where(moves, _frames(numbers[1:], ranges), 0.0)
+  path, _ = _motion(numbers[1:], path_key, ranges)
+  # Amidst the points of each frame: at their ends, rounding may be wrong.
+  middles = (jnp.arange(int(_FRAMES[1]) - 1) + 0.5) / jnp.maximum(frames, 1)
   return psf, {
     'kind': kind,
     'strength': strength,
     'angle': angle,
     'frames': frames,
+    'path': path[(middles * len(path)).astype(jnp.int32)],
   }
 
 
@@ -218,6 +227,12 @@ def _draw_defocus(numbers, key, ranges, size):
 
 
 def _draw_motion(numbers, key, ranges, size):
+  path, length = _motion(numbers, key, ranges)
+  return _rasterise(path, size), length, jnp.zeros(())
+
+
+def _motion(numbers, key, ranges):
+  """A path f32[N,2] in px, the same time at each point, and its length."""
   length = between(numbers[0], ranges.length)
   path = _camera_path(numbers[1:], key, _points(ranges))
   middle = path.mean(axis=0, keepdims=True)
@@ -232,8 +247,9 @@ def _draw_motion(numbers, key, ranges, size):
   path /= _diameter(path)
   # One path in a hundred rests so long at one end that the other would lie
   # outside: it is made shorter.
-  length = jnp.minimum(length, size // 2 / jnp.abs(path).max())
-  return _rasterise(length * path, size), length, jnp.zeros(())
+  most = _size('motion', ranges) // 2
+  length = jnp.minimum(length, most / jnp.abs(path).max())
+  return length * path, length
 
 
 def _draw_linear(numbers, key, ranges, size):

@@ -1,0 +1,86 @@
+"""Videos of what does not only shift: it turns, comes near and bends.
+
+A PSF is the same all over a picture, and so cannot tell of a head that turns.
+Here every pixel of a frame has a shift of its own.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from deblur_jax.types import Array, Key
+
+_BEND = 1.5  # most change of a shift's parts over half a side, of the shift
+
+
+def mean_of_frames(
+  scene: Array, path: Array, frames: Array, place: Array, key: Key
+) -> Array:
+  """Averages a video's frames, which are one scene under smooth warps.
+
+  A frame's shifts are a linear map of its step along the path, and the map
+  changes over the picture as a random affine function: turning, nearing and
+  shearing are among them. Neither part of a shift is longer than the step.
+
+  Args:
+    scene: f32[H,W,C], the middle frame. Beyond its border it goes on as its
+      edge pixels.
+    path: f32[N,2], (x, y) of each frame from the middle one, px.
+    frames: f32[], how many of them there are, 1 to N; others are left out.
+    place: f32[h,w,1] in [0,1], the share of the shift that each pixel of the
+      central h times w ones takes.
+    key: one PRNG key.
+
+  Returns:
+    f32[h,w,C].
+  """
+  maps = place[..., None] * _maps(key, place.shape[:2])
+  maps /= jnp.maximum(jnp.linalg.norm(maps, axis=-1).max(), 1)
+  weights = (jnp.arange(len(path)) < frames) / frames
+
+  def add(total, frame):
+    step, weight = frame
+    return total + weight * shifted(scene, maps @ step), None
+
+  # Of what is given: spread over devices as that is.
+  zeros = 0 * place * scene[:1, :1]
+  return jax.lax.scan(add, zeros, (path, weights))[0]
+
+
+def shifted(image: Array, shifts: Array) -> Array:
+  """Looks up where pixels have come from, between pixels by bilinear weights.
+
+  Args:
+    image: f32[H,W,C].
+    shifts: f32[h,w,2], (x, y) in px of the central h times w pixels.
+
+  Returns:
+    f32[h,w,C].
+  """
+  sides = image.shape[:2]
+  lower, shares = [], []
+  for axis, side in enumerate(sides):
+    count = shifts.shape[axis]
+    line = jnp.arange(count) + (side - count) // 2
+    line = line[:, None] if axis == 0 else line[None]
+    place = jnp.clip(line - shifts[..., 1 - axis], 0, side - 1)
+    lower.append(jnp.clip(jnp.floor(place), 0, side - 2).astype(jnp.int32))
+    shares.append((place - lower[-1])[..., None])
+  (row, column), (down, right) = lower, shares
+  first = row * sides[1] + column
+  pixels = image.reshape(-1, image.shape[-1])
+  above = (1 - right) * pixels[first] + right * pixels[first + 1]
+  first += sides[1]
+  below = (1 - right) * pixels[first] + right * pixels[first + 1]
+  return (1 - down) * above + down * below
+
+
+def _maps(key, sides):
+  """Linear maps of 2-vectors, the identity somewhere, f32[h,w,2,2]."""
+  numbers = jax.random.uniform(key, (10,))
+  lines = [
+    2 * ((jnp.arange(side) + 0.5) / side - middle)
+    for side, middle in zip(sides, numbers, strict=False)
+  ]
+  places = jnp.stack(jnp.meshgrid(*lines, indexing='ij'))
+  slopes = _BEND * (2 * numbers[2:] - 1).reshape(2, 2, 2)
+  return jnp.eye(2)[None, None] + jnp.tensordot(places, slopes, [0, 0])
