@@ -3,9 +3,10 @@
 python -m deblur_jax.main --config=configs/gan_universal.py
   one GPU of 48 GB, or of 24 GB with --config.accumulate=2.
 python -m deblur_jax.main --config=configs/gan_universal.py:small \
-  --init_from=deblur_jax/zoo/cnn
+  --init_from=DIR
   the model in the box, `--model=gan`; two CPU cores for 15 minutes at
-  --config.steps=1100. It starts as the CNN in the box.
+  --config.steps=1100. It started as the CNN of then: DIR is a workdir of
+  cnn_universal.py:small with this network, or deblur_jax/zoo/gan to go on.
 
 The data are folders of one's own: see deblur_jax/data/builders/mixture.py.
 """

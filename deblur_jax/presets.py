@@ -177,7 +177,7 @@ def gan(config: ConfigDict, small: bool) -> ConfigDict:
     # weights would jump as well, and never come back.
     config.optim.b2 = 0.9
     config.optim.clip = 0.1
-    if config.data.name == 'mixture':  # starts as a CNN of this form
+    if config.data.name == 'mixture':  # starts as the CNN did before it grew
       _in_the_box(config.model.nafnet)
       config.loss = 'charbonnier'  # beside a loss in dB, a verdict is nothing
       config.gan.warmup_steps = 0
@@ -204,7 +204,7 @@ def baseline(config: ConfigDict, small: bool) -> ConfigDict:
 
 
 def _in_the_box(net: ConfigDict) -> None:
-  """The NAFNet of all three families; docs/ablations.py tries others."""
+  """The NAFNet that all three families began with; the CNN's has grown."""
   net.width = 32
   net.halved = True
   net.upsampling = 'resize'

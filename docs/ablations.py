@@ -22,8 +22,11 @@ from deblur_jax.types import InputError
 
 SPEC = 'configs/cnn_universal.py:small'
 NET = 'model.nafnet'
+BASE = {f'{NET}.encoder': (1, 2, 8), f'{NET}.middle': 3}
+"""The network of the first eight parts of the training, from nothing."""
 VARIANTS = {
-  'in the box': {},
+  'base': {},
+  'in the box': {f'{NET}.encoder': (1, 2, 12), f'{NET}.middle': 4},
   'full size width 16': {f'{NET}.halved': False, f'{NET}.width': 16},
   'width 24': {f'{NET}.width': 24},
   'width 48': {f'{NET}.width': 48, f'{NET}.encoder': (1, 1, 4)},
@@ -50,7 +53,7 @@ RESULT = 'validation.json'
 def variant(name: str, steps: int) -> ConfigDict:
   """Returns the config of a variant."""
   config = config_lib.load_file(SPEC).unlock()
-  config.update_from_flattened_dict(VARIANTS[name])
+  config.update_from_flattened_dict({**BASE, **VARIANTS[name]})
   config.steps = steps
   config.eval.every_steps = steps
   return config.lock()

@@ -165,11 +165,9 @@ def _degrade(sharp, key, ranges, crop):
   quality = jnp.round(
     _sometimes(numbers[2], ranges.jpeg, ranges.jpeg_probability)
   )
-  path = drawn.pop('path')
+  video = drawn['frames'], drawn.pop('path')
   light_key = jax.random.fold_in(key, 0)
-  light = _blurred(
-    sharp, psf, path, drawn['frames'], excess, light_key, ranges, crop
-  )
+  light = _blurred(sharp, psf, video, excess, light_key, ranges, crop)
   blur = to_srgb(_expose(noise_key, light, noise))
   if ranges.jpeg_probability:
     blur = jnp.where(quality > 0, jpeg(blur, jnp.maximum(quality, 1)), blur)
@@ -186,24 +184,27 @@ def _sometimes(number, bounds, probability):
   return jnp.where(number < probability, value, 0.0)
 
 
-def _blurred(sharp, psf, path, frames, excess, key, ranges, crop):
+def _blurred(sharp, psf, video, excess, key, ranges, crop):
   """The light that reaches the central square of the sensor."""
   levels_key, place_key = jax.random.split(key)
-  video = frames > 0
+  frames, path = video
+  averaged = frames > 0
   scene = _scene(sharp, excess)
-  of_levels = video | jax.random.bernoulli(levels_key, ranges.level_probability)
+  of_levels = averaged | jax.random.bernoulli(
+    levels_key, ranges.level_probability
+  )
   may_be_levels = ranges.level_probability or ranges.frame_probability
   if may_be_levels:
     scene = jnp.where(of_levels, sharp, scene)
   if ranges.local_probability or ranges.frame_probability:
-    local = jnp.where(video, _LOCAL_VIDEO, ranges.local_probability)
+    local = jnp.where(averaged, _LOCAL_VIDEO, ranges.local_probability)
     place = _place(place_key, sharp.shape[:2], local)
     light = centre(_moved(scene, psf, place), crop)
   else:
     light = centre(convolve(scene, psf), crop)
   if ranges.frame_probability and ranges.bend_probability:
     bend_key, map_key = jax.random.split(jax.random.fold_in(key, 0))
-    bends = video & jax.random.bernoulli(bend_key, ranges.bend_probability)
+    bends = averaged & jax.random.bernoulli(bend_key, ranges.bend_probability)
     place = centre(place, crop)
     bent = warp.mean_of_frames(
       scene, path, jnp.maximum(frames, 1), place, map_key
