@@ -234,17 +234,22 @@ def adopt(new: state.State, model: trained.Model) -> state.State:
   Raises:
     InputError: a network that restores pictures there is not kept as a whole.
   """
-  given = state.networks(processes.to_host(model.params))
+  given = state.networks(model.params)
   kept = trained.restoring(model.family, model.params)
   needed = set(state.networks(kept))
   merged = {}
-  for name, network in state.networks(processes.to_host(new.params)).items():
+  for name, network in state.networks(new.params).items():
     alike = [other for other in given if is_like(given[other], network)]
-    source = name if name in alike else next(iter(alike), None)
-    if source is None:
-      source = next((o for o in given if lend(given[o], network)), None)
-    merged[name] = lend(given[source], network) if source else network
-    if source and is_held(given[source], network):
+    fitting = alike or [o for o in given if can_lend(given[o], network)]
+    if not fitting:
+      merged[name] = network
+      continue
+    source = name if name in fitting else fitting[0]
+    if alike:
+      merged[name] = given[source]
+    else:
+      merged[name] = lend(*processes.to_host((given[source], network)))
+    if has_grown(given[source], network):
       needed.discard(source)
   if needed:
     raise InputError(
@@ -257,7 +262,18 @@ def adopt(new: state.State, model: trained.Model) -> state.State:
   return dataclasses.replace(new, params=params, ema=ema)
 
 
-def lend(old: Params, new: Params) -> Params | None:
+def can_lend(old: Params, new: Params) -> bool:
+  """Whether flat networks have arrays in common, alike but for the first axis.
+
+  That is the one of a stack's blocks.
+  """
+  common = old.keys() & new.keys()
+  return bool(common) and all(
+    old[key].shape[1:] == new[key].shape[1:] for key in common
+  )
+
+
+def lend(old: Params, new: Params) -> Params:
   """Returns `new` with the arrays that `old` has as well, by their paths.
 
   A stack of blocks may be shorter than the old one, and takes its first ones,
@@ -265,23 +281,24 @@ def lend(old: Params, new: Params) -> Params | None:
 
   Args:
     old: a flat network of numpy arrays.
-    new: another.
-
-  Returns:
-    None where they have none in common, or one of another shape.
+    new: another, to which it `can_lend`.
   """
-  lent = {}
-  for key in old.keys() & new.keys():
-    if old[key].shape[1:] != new[key].shape[1:]:
-      return None
-    own = new[key][len(old[key]) :]
-    lent[key] = np.concatenate([old[key][: len(new[key])], own])
-  return {**new, **lent} if lent else None
+  lent = {
+    key: np.concatenate([old[key][: len(new[key])], new[key][len(old[key]) :]])
+    for key in old.keys() & new.keys()
+  }
+  return {**new, **lent}
 
 
-def is_held(old: Params, new: Params) -> bool:
-  """Whether a network that is lent from another one keeps all of it."""
-  return all(key in new and len(old[key]) <= len(new[key]) for key in old)
+def has_grown(old: Params, new: Params) -> bool:
+  """Whether `new`, lent from `old`, is that with as many blocks or more.
+
+  One that has other arrays besides does something else: a denoiser may hold all
+  of a CNN, and does not restore as it did.
+  """
+  return old.keys() == new.keys() and all(
+    len(old[key]) <= len(new[key]) for key in old
+  )
 
 
 def is_like(one: Params, other: Params) -> bool:

@@ -84,7 +84,16 @@ def test_a_cnn_grows_by_blocks_that_change_nothing(tmp_path):
 @pytest.mark.parametrize('old', [{('a',): (1, 1)}, {('b',): (3, 2)}])
 def test_what_does_not_fit_is_not_lent(old):
   old = {path: np.zeros(shape) for path, shape in old.items()}
-  assert train.lend(old, {('a',): np.zeros((3, 2))}) is None
+  assert not train.can_lend(old, {('a',): np.zeros((3, 2))})
+
+
+def test_a_denoiser_that_holds_a_cnn_does_not_restore_in_its_place(tmp_path):
+  given = trained.load(untrained(tmp_path / 'cnn', seed=1))
+  config = tiny_config().unlock()
+  config.family = 'diffusion'
+  config.predictor.nafnet.width = 12  # none of the CNN's
+  with pytest.raises(InputError, match='its networks are not those'):
+    train.adopt(begin(config), given)
 
 
 def test_a_network_without_its_like_is_refused(tmp_path):
