@@ -199,9 +199,10 @@ def _blurred(sharp, psf, video, excess, key, ranges, crop):
   if ranges.local_probability or ranges.frame_probability:
     local = jnp.where(averaged, _LOCAL_VIDEO, ranges.local_probability)
     place = _place(place_key, sharp.shape[:2], local)
-    light = centre(_moved(scene, psf, place), crop)
+    light = _moved(scene, psf, place)
   else:
-    light = centre(convolve(scene, psf), crop)
+    light = convolve(scene, psf)
+  light = centre(light, crop)
   if ranges.frame_probability and ranges.bend_probability:
     bend_key, map_key = jax.random.split(jax.random.fold_in(key, 0))
     bends = averaged & jax.random.bernoulli(bend_key, ranges.bend_probability)

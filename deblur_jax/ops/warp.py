@@ -6,6 +6,7 @@ Here every pixel of a frame has a shift of its own.
 
 import jax
 import jax.numpy as jnp
+from jax.scipy import ndimage
 
 from deblur_jax.types import Array, Key
 
@@ -56,22 +57,15 @@ def shifted(image: Array, shifts: Array) -> Array:
   Returns:
     f32[h,w,C].
   """
-  sides = image.shape[:2]
-  lower, shares = [], []
-  for axis, side in enumerate(sides):
-    count = shifts.shape[axis]
-    line = jnp.arange(count) + (side - count) // 2
-    line = line[:, None] if axis == 0 else line[None]
-    place = jnp.clip(line - shifts[..., 1 - axis], 0, side - 1)
-    lower.append(jnp.clip(jnp.floor(place), 0, side - 2).astype(jnp.int32))
-    shares.append((place - lower[-1])[..., None])
-  (row, column), (down, right) = lower, shares
-  first = row * sides[1] + column
-  pixels = image.reshape(-1, image.shape[-1])
-  above = (1 - right) * pixels[first] + right * pixels[first + 1]
-  first += sides[1]
-  below = (1 - right) * pixels[first] + right * pixels[first + 1]
-  return (1 - down) * above + down * below
+  height, width = shifts.shape[:2]
+  top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+  rows, columns = jnp.mgrid[:height, :width]
+  places = rows + top - shifts[..., 1], columns + left - shifts[..., 0]
+
+  def look_up(channel):
+    return ndimage.map_coordinates(channel, places, order=1, mode='nearest')
+
+  return jax.vmap(look_up, -1, -1)(image)
 
 
 def _maps(key, sides):
