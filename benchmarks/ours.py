@@ -10,6 +10,7 @@ import machine
 import numpy as np
 from cases import CASES, Case, Run
 
+from deblur_jax import cli
 from deblur_jax import config as config_lib
 from deblur_jax.models import build, layers
 from deblur_jax.ops import cost
@@ -17,6 +18,9 @@ from deblur_jax.types import Params
 
 MATMUL = 2048
 """Side of the matrices whose product says what the machine can do."""
+
+# As in every command of the product.
+jax.monitoring.register_event_duration_secs_listener(cli.settle_after)
 
 
 def make_config(case: Case) -> config_lib.ConfigDict:

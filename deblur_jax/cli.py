@@ -18,6 +18,9 @@ INTERRUPTED = 130
 CACHE = pathlib.Path('~/.cache/deblur_jax/compiled')
 CACHE_BYTES = 2 * 1024**3
 
+COMPILED = '/jax/core/compile/backend_compile_duration'
+"""What JAX calls the event of a program that has been compiled, or found so."""
+
 
 class Parser(argparse.ArgumentParser):
   """Tells of a wrong command line in one line, as of any other input."""
@@ -40,6 +43,7 @@ def run(command: Callable[[], int | None]) -> None:
   # Of the compilation cache, that another process tidied up meanwhile.
   warnings.filterwarnings('ignore', '.* persistent compilation cache')
   heap.keep()
+  jax.monitoring.register_event_duration_secs_listener(settle_after)
   keep_compiled()
   try:
     status = command() or 0
@@ -54,7 +58,21 @@ def run(command: Callable[[], int | None]) -> None:
   except KeyboardInterrupt:
     print('interrupted', file=sys.stderr)
     status = INTERRUPTED
+  finally:
+    jax.monitoring.unregister_event_duration_listener(settle_after)
   sys.exit(status)
+
+
+def settle_after(event: str, seconds: float, **_) -> None:
+  """Has memory settle after an event of JAX: a program that is not a small one.
+
+  Args:
+    event: its name.
+    seconds: that it took.
+    **_: what else JAX tells of it.
+  """
+  if event == COMPILED and seconds > 1:
+    heap.settle()
 
 
 def keep_compiled() -> None:

@@ -4,7 +4,10 @@ import platform
 import subprocess
 import sys
 
+import jax
 import pytest
+
+from deblur_jax import cli, heap
 
 FAULTS = """
 import resource, sys
@@ -80,3 +83,48 @@ print(before - process.memory_info().vms)
 
 def test_what_libraries_trim_leaves_the_end_of_the_heap():
   assert int(run(TRIMMED)) < 2**21
+
+
+GAPS = """
+import ctypes, psutil
+from deblur_jax import heap
+heap.keep()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.malloc.argtypes = [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+process = psutil.Process()
+for size in (2000, 50_000):
+  blocks = [libc.malloc(size) for _ in range(1000)]
+  for gap in blocks[::2]:
+    libc.free(gap)
+  before = process.memory_info().rss
+  heap.settle()
+  grown = process.memory_info().rss - before
+  new = [libc.malloc(size) for _ in range(400)]
+  print(sum(block > blocks[-1] for block in new), grown)
+"""
+
+
+def test_settled_memory_is_taken_from_above_the_gaps():
+  for line in run(GAPS).splitlines():
+    above, grown = map(int, line.split())
+    assert above > 390  # each thread keeps seven pieces of a size at hand
+    assert grown < 2**23  # what the gaps take of pages would be 25 MB
+
+
+def test_memory_settles_after_what_took_long_to_compile(monkeypatch):
+  settled = []
+  monkeypatch.setattr(heap, 'settle', lambda: settled.append(True))
+  tell = jax.monitoring.record_event_duration_secs
+
+  def command():
+    tell(cli.COMPILED, 0.5)
+    tell('/another', 2.0)
+    assert not settled
+    tell(cli.COMPILED, 2.0)
+
+  with pytest.raises(SystemExit) as end:
+    cli.run(command)
+  tell(cli.COMPILED, 2.0)  # nobody listens any more
+  assert (end.value.code, len(settled)) == (0, 1)

@@ -3,11 +3,9 @@
 import jax
 import pytest
 
-from deblur_jax import train
+from deblur_jax import cli, train
 from deblur_jax.train_lib import processes
 from tests.runs import tiny_config
-
-COMPILED = '/jax/core/compile/backend_compile_duration'
 
 
 @pytest.fixture
@@ -16,7 +14,7 @@ def compiled():
   events = []
 
   def listen(event, duration, **_):
-    if event == COMPILED:
+    if event == cli.COMPILED:
       events.append(duration)
 
   jax.monitoring.register_event_duration_secs_listener(listen)

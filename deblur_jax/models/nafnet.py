@@ -185,7 +185,7 @@ def _widened(
   """
   scale, shift = affine
   kernel, bias = weights
-  folded = kernel * scale[None, None, :, None]
+  folded = layers.scale(kernel.swapaxes(2, 3), scale).swapaxes(2, 3)
   return layers.conv1x1(x, folded, bias + shift @ kernel[0, 0])
 
 
@@ -214,13 +214,28 @@ def _scaled(scale: Array, kernel: Array, bias: Array) -> tuple[Array, Array]:
   Outside of what is lean: where parameters are in shares, the weights made anew
   would be so too, and pixels be gathered for them.
   """
-  return kernel * scale[None, None, None], bias * scale
+  return layers.scale(kernel, scale), bias * scale
 
 
+@jax.custom_vjp
 def _gate(x: Array) -> Array:
   """SimpleGate: the product of the two halves of the channels."""
   a, b = jnp.split(x, 2, axis=-1)
   return a * b
+
+
+def _gate_fwd(x):
+  return _gate(x), x
+
+
+def _gate_bwd(x, grad):
+  a, b = jnp.split(x, 2, axis=-1)
+  grads = jnp.concatenate([grad * b, grad * a], -1)
+  # XLA would make it anew for each of its readers.
+  return (jax.lax.optimization_barrier(grads),)
+
+
+_gate.defvjp(_gate_fwd, _gate_bwd)
 
 
 Model = NAFNet
