@@ -5,8 +5,8 @@ python -m deblur_jax.main --config=configs/gan_universal.py
 python -m deblur_jax.main --config=configs/gan_universal.py:small \
   --init_from=DIR
   the model in the box, `--model=gan`; two CPU cores for 15 minutes at
-  --config.steps=1100. It started as the CNN of then: DIR is a workdir of
-  cnn_universal.py:small with this network, or deblur_jax/zoo/gan to go on.
+  --config.steps=1100. DIR is a workdir of cnn_universal.py:small,
+  or deblur_jax/zoo/cnn.
 
 The data are folders of one's own: see deblur_jax/data/builders/mixture.py.
 """
