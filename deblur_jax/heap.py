@@ -57,8 +57,8 @@ def settle() -> None:
   """Has malloc forget the gaps that compiling leaves between what stays.
 
   There are some 80,000 after a train step. Threads that run it would wait for
-  each other while malloc looks through them, and a step would take a tenth to
-  a third longer. The gaps' pages are given back, and they are never free again.
+  each other while malloc looks through them, and a step would take an eighth
+  to a half longer. The gaps' pages are given back, and they are never free again.
   """
   libc = _glibc()
   if not libc:
