@@ -58,7 +58,7 @@ def settle() -> None:
 
   There are some 80,000 after a train step. Threads that run it would wait for
   each other while malloc looks through them, and a step would take an eighth
-  to a half longer. The gaps' pages are given back, and they are never free again.
+  to a half longer. The gaps' pages are given back; they are never free again.
   """
   libc = _glibc()
   if not libc:
