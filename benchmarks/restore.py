@@ -15,14 +15,17 @@ import jax.numpy as jnp
 import machine
 import numpy as np
 
+from deblur_jax import cli, trained
 from deblur_jax import config as config_lib
-from deblur_jax import trained
 from deblur_jax.families import make_family
 from deblur_jax.report import tables
 from deblur_jax.restorer import Restorer
 
 MEGAPIXELS = {1: (800, 1200), 12: (2832, 4256), 24: (4000, 6000)}
 """Heights and widths of usual photographs."""
+
+# As in every command of the product.
+jax.monitoring.register_event_duration_secs_listener(cli.settle_after)
 
 
 def measure(spec: str) -> dict[int, dict[str, float]]:

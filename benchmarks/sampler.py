@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import machine
 from cases import Run
 
+from deblur_jax import cli
 from deblur_jax import config as config_lib
 from deblur_jax.families import diffusion, make_family
 from deblur_jax.report import tables
@@ -23,6 +24,9 @@ SIDE = 256
 FEW, MANY = 4, 12
 ROUNDS = 7
 CALLS = 3
+
+# As in every command of the product.
+jax.monitoring.register_event_duration_secs_listener(cli.settle_after)
 
 
 def measure(spec: str) -> dict[str, float]:
