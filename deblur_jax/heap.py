@@ -20,6 +20,8 @@ _LARGEST, _SMALLEST = 2**20, 2**10
 """Bytes. Of what is smaller, each thread has some of its own at hand."""
 _WHOLE = 2**28
 """Bytes: more than any gap."""
+_RESERVE = 2**24
+"""Bytes, for what is small and comes afterwards."""
 
 
 def keep() -> None:
@@ -76,6 +78,12 @@ def settle() -> None:
     libc.free(gap)
     # By little, so that each gap is taken whole: its pages stay untouched.
     size = size * 31 // 32
+  # What is small would else begin where a run has given its large buffers back:
+  # the next run would not fit there, and take new memory. What parts the
+  # reserve from all else is too large for a piece that the thread has at hand.
+  reserve = libc.malloc(_RESERVE)
+  libc.malloc(_LARGEST)
+  libc.free(reserve)
 
 
 def _glibc() -> ctypes.CDLL | None:

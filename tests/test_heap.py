@@ -113,6 +113,28 @@ def test_settled_memory_is_taken_from_above_the_gaps():
     assert grown < 2**23  # what the gaps take of pages would be 25 MB
 
 
+REUSED = """
+import ctypes
+from deblur_jax import heap
+heap.keep()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.malloc.argtypes = [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+heap.settle()
+for _ in range(3):
+  large = libc.malloc(2**29)
+  libc.malloc(50_000)
+  print(large)
+  libc.free(large)
+  libc.malloc(50_000)
+"""
+
+
+def test_what_is_small_leaves_large_buffers_their_place():
+  assert len(set(run(REUSED).split())) == 1
+
+
 def test_memory_settles_after_what_took_long_to_compile(monkeypatch):
   settled = []
   monkeypatch.setattr(heap, 'settle', lambda: settled.append(True))
