@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from deblur_jax.models import layers, nafnet, unet
+from deblur_jax.models import layers, nafnet
 from deblur_jax.ops import cost
 from deblur_jax.train_lib import parallel
 
@@ -68,9 +68,3 @@ def test_nafnet_is_the_published_one():
   assert count(nafnet.NAFNet(), shape(1, 256, 256, 3)) == pytest.approx(
     15.96e9, rel=0.01
   )
-
-
-def test_form_of_a_network_does_not_change_its_count():
-  inputs = shape(1, 32, 32, 6), shape(1)
-  net = unet.UNet(channels=8, multipliers=(1, 2), blocks=1)
-  assert count(net, *inputs) == count(net.clone(looped=True), *inputs)

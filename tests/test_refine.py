@@ -1,4 +1,4 @@
-"""What a sample costs, and that the forms of a network agree."""
+"""What a sample costs, and what denoisers take."""
 
 import jax
 import jax.numpy as jnp
@@ -86,7 +86,7 @@ def test_a_shape_is_compiled_once():
     nafnet.NAFNet(width=8, encoder=(2,), middle=0, decoder=(1,)),
   ],
 )
-def test_the_forms_of_a_denoiser_agree(net, halved):
+def test_a_denoiser_takes_pictures_of_odd_size(net, halved):
   x, time = (
     jax.random.normal(jax.random.key(1), (2, 19, 21, 6)),
     jnp.ones(2) / 3,
@@ -97,13 +97,9 @@ def test_the_forms_of_a_denoiser_agree(net, halved):
     lambda leaf: leaf + 0.05 * jax.random.normal(jax.random.key(2), leaf.shape),
     params,
   )
-  plain, looped = (
-    jax.jit(net.clone(looped=form).apply)(params, x, time)
-    for form in (False, True)
-  )
-  assert plain.shape == (2, 19, 21, 3)
-  assert jnp.abs(plain).max() > 0.01
-  np.testing.assert_allclose(plain, looped, atol=1e-4)
+  noise = jax.jit(net.apply)(params, x, time)
+  assert noise.shape == (2, 19, 21, 3)
+  assert jnp.abs(noise).max() > 0.01
 
 
 @pytest.mark.parametrize('name', ['unet', 'nafnet'])

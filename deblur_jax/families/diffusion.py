@@ -291,22 +291,19 @@ def build_denoiser(config: ConfigDict, whole: bool) -> nn.Module:
   """Builds the network of `config.model`, which must take a time.
 
   Args:
-    config: of the network and the sampler.
-    whole: whether it is to sample whole pictures, then mostly inside a loop.
+    config: of the network.
+    whole: whether it is to sample whole pictures.
 
   Raises:
     InputError: it takes none.
   """
   net = build.build(config.model, config.dtype, config.remat)
-  evaluations = config.sampler.nfe * config.sampler.samples
   if 'time' not in inspect.signature(type(net).__call__).parameters:
     raise InputError(
       f'config.model.name={config.model.name}: takes no time, so it cannot '
       'denoise; use unet or nafnet'
     )
-  if whole:
-    net = build.for_whole_pictures(net, config.data.crop)
-  return net.clone(looped=whole and evaluations > 1)
+  return build.for_whole_pictures(net, config.data.crop) if whole else net
 
 
 def init_denoiser(net: nn.Module, key: Key, *maps: Array) -> Params:

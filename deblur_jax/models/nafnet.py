@@ -76,7 +76,6 @@ class NAFNet(nn.Module):
       a quarter of the work (Shi et al. 2016 put such a step at the end alone).
     pool: side, in pixels of the picture, of the window that takes the place of
       the global pool (Chu et al. 2022: 1.5 training crops); 0 for none.
-    looped: whether it is called inside a loop, as by a sampler; see `UNet`.
     remat: whether the gradient computes blocks anew, to save memory.
     dtype: of the computation; parameters, norms and the result are float32.
   """
@@ -88,7 +87,6 @@ class NAFNet(nn.Module):
   upsampling: str = 'shuffle'
   halved: bool = False
   pool: int = 0
-  looped: bool = False
   remat: bool = False
   dtype: jnp.dtype = jnp.float32
 
@@ -113,7 +111,6 @@ class NAFNet(nn.Module):
     """
     levels = len(self.encoder)
     h, w = x.shape[1:3]
-    conv3x3 = layers.conv3x3_for(self.looped)
     embedding = timestep.embed(time, self.width, self.dtype)
 
     def conv(name, *shape, **how):
@@ -135,7 +132,9 @@ class NAFNet(nn.Module):
       x = layers.pad_to_multiple(x.astype(self.dtype), multiple)
       if self.halved:
         x = layers.space_to_depth(x)
-      return conv3x3(x, *conv(name, 3, 3, x.shape[-1], self.width, **how))
+      return layers.conv3x3(
+        x, *conv(name, 3, 3, x.shape[-1], self.width, **how)
+      )
 
     y = enter('intro', x[..., :3])
     if x.shape[-1] > 3:
@@ -151,7 +150,9 @@ class NAFNet(nn.Module):
       y = up(f'up_{i}', y) + skips.pop()
       y = self._blocks(y, embedding, f'decoder_{i}', count, levels - 1 - i)
     colours = 12 if self.halved else 3
-    y = conv3x3(y, *conv('ending', 3, 3, self.width, colours, init=zeros))
+    y = layers.conv3x3(
+      y, *conv('ending', 3, 3, self.width, colours, init=zeros)
+    )
     if self.halved:
       y = layers.pixel_shuffle(y)
     y = y[:, :h, :w].astype(jnp.float32)

@@ -19,25 +19,23 @@ class ResidualBlock(nn.Module):
   the whole picture, and a tile would then differ from its place in the whole.
   """
 
-  looped: bool = False
-
   @nn.compact
   def __call__(self, x: Array, embedding: Array | None) -> Array:
     """Maps x[B,H,W,C], embedding [B,E] or None, to the same shape."""
     c = x.shape[-1]
-    conv3x3 = layers.conv3x3_for(self.looped)
 
     def norm(y, name, embedding=None):
       affine = layers.Affine(c, name=name)()
       return timestep.modulate(layers.normalize(y), affine, embedding)
 
     y = norm(x, 'norm1', embedding)
-    y = conv3x3(nn.silu(y), *layers.Weights((3, 3, c, c), name='conv1')())
+    first = layers.Weights((3, 3, c, c), name='conv1')
+    y = layers.conv3x3(nn.silu(y), *first())
     y = norm(y, 'norm2')
     last = layers.Weights(
       (3, 3, c, c), init=nn.initializers.zeros, name='conv2'
     )
-    return x + conv3x3(nn.silu(y), *last())
+    return x + layers.conv3x3(nn.silu(y), *last())
 
 
 class Attention(nn.Module):
@@ -67,8 +65,6 @@ class UNet(nn.Module):
     attention: levels, from 0, that end with self-attention: best at training
       crops, slow and less sure on whole photographs.
     halved: whether all levels work at half the size, on squares of 2x2 pixels.
-    looped: whether it is called inside a loop, as by a sampler; the result is
-      the same, and on a CPU comes sooner.
     remat: whether the gradient computes blocks anew, to save memory.
     dtype: of the computation; parameters, norms and the result are float32.
   """
@@ -78,7 +74,6 @@ class UNet(nn.Module):
   blocks: int = 3
   attention: tuple[int, ...] = ()
   halved: bool = False
-  looped: bool = False
   remat: bool = False
   dtype: jnp.dtype = jnp.float32
 
@@ -91,7 +86,6 @@ class UNet(nn.Module):
     """
     widths = [self.channels * m for m in self.multipliers]
     h, w = x.shape[1:3]
-    conv3x3 = layers.conv3x3_for(self.looped)
     embedding = timestep.embed(time, 4 * self.channels, self.dtype)
 
     def conv(name, *shape, **how):
@@ -102,7 +96,7 @@ class UNet(nn.Module):
     y = layers.pad_to_multiple(y.astype(self.dtype), multiple)
     if self.halved:
       y = layers.space_to_depth(y)
-    y = conv3x3(y, *conv('intro', 3, 3, y.shape[-1], widths[0]))
+    y = layers.conv3x3(y, *conv('intro', 3, 3, y.shape[-1], widths[0]))
     skips = []
     for level, c in enumerate(widths):
       if level:
@@ -120,7 +114,7 @@ class UNet(nn.Module):
     zeros = nn.initializers.zeros
     y = nn.silu(layers.normalize(y))
     colours = 12 if self.halved else 3
-    y = conv3x3(y, *conv('ending', 3, 3, widths[0], colours, init=zeros))
+    y = layers.conv3x3(y, *conv('ending', 3, 3, widths[0], colours, init=zeros))
     if self.halved:
       y = layers.pixel_shuffle(y)
     y = y[:, :h, :w].astype(jnp.float32)
@@ -130,7 +124,7 @@ class UNet(nn.Module):
     self, y: Array, embedding: Array | None, name: str, level: int
   ) -> Array:
     """The blocks of one level."""
-    block = ResidualBlock(self.looped, name=name)
+    block = ResidualBlock(name=name)
     # On a CPU, convolutions crawl inside a loop.
     y = layers.in_sequence(
       block,
