@@ -6,6 +6,7 @@ python -m deblur_jax.restore --workdir=runs/nafnet photo.jpg
 Files are read as arrays alone: no code that a pickle may hold is run.
 """
 
+import collections
 import dataclasses
 import io
 import pathlib
@@ -226,7 +227,7 @@ class _TensorsOnly(pickle.Unpickler):
   def find_class(self, module: str, name: str) -> Any:
     """Returns what stands for one of torch's names in a pickle."""
     if (module, name) == ('collections', 'OrderedDict'):
-      return dict
+      return collections.OrderedDict  # it has room for torch's _metadata
     if (module, name) == ('torch._utils', '_rebuild_tensor_v2'):
       return _tensor
     if module == 'torch' and name in _DTYPES:

@@ -1,5 +1,6 @@
 """Torch's files are read as arrays, and the official NAFNet computes alike."""
 
+import collections
 import os
 import pickle
 import zipfile
@@ -129,6 +130,15 @@ def test_a_converted_file_is_a_model_like_any(tmp_path):
   again = command(*flags)
   assert again.returncode == 2
   assert 'holds a model' in again.stderr
+
+
+def test_what_torch_notes_beside_the_tensors_is_no_hindrance(tmp_path):
+  weights = collections.OrderedDict(count=3)
+  weights._metadata = {'': {'version': 1}}
+  path = tmp_path / 'net.pth'
+  with zipfile.ZipFile(path, 'w') as archive:
+    archive.writestr('net/data.pkl', pickle.dumps(weights, protocol=2))
+  assert convert.read_state_dict(path) == {}  # the count is no tensor
 
 
 @pytest.mark.slow
