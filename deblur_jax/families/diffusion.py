@@ -95,12 +95,7 @@ def make(config: ConfigDict) -> Family:
       sharp = draw(sampling, params['net'], blur, first, keys, noise)
       return total + sharp / samples, None
 
-    return jax.lax.scan(
-      add,
-      jnp.zeros_like(blur),
-      jnp.arange(samples),
-      unroll=2 if samples == 1 else 1,
-    )[0]
+    return jax.lax.scan(add, jnp.zeros_like(blur), jnp.arange(samples))[0]
 
   return Family(
     init=init,

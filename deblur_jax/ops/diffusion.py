@@ -217,13 +217,10 @@ def sample(
       after += step.noise * draw(number)
     return (after, clean), None
 
-  count = len(steps.time)
   (clean, _), _ = jax.lax.scan(
     move,
     (start, jnp.zeros_like(start)),
-    (jnp.arange(count), steps),
-    # A single evaluation stays out of a loop: on a CPU, those are slow.
-    unroll=2 if count == 1 else 1,
+    (jnp.arange(len(steps.time)), steps),
   )
   return clean
 
