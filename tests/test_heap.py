@@ -85,14 +85,18 @@ def test_what_libraries_trim_leaves_the_end_of_the_heap():
   assert int(run(TRIMMED)) < 2**21
 
 
-GAPS = """
-import ctypes, psutil
+LIBC = """
+import ctypes
 from deblur_jax import heap
 heap.keep()
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 libc.malloc.argtypes = [ctypes.c_size_t]
 libc.free.argtypes = [ctypes.c_void_p]
+"""
+
+GAPS = """
+import psutil
 process = psutil.Process()
 for size in (2000, 50_000):
   blocks = [libc.malloc(size) for _ in range(1000)]
@@ -107,20 +111,13 @@ for size in (2000, 50_000):
 
 
 def test_settled_memory_is_taken_from_above_the_gaps():
-  for line in run(GAPS).splitlines():
+  for line in run(LIBC + GAPS).splitlines():
     above, grown = map(int, line.split())
     assert above > 390  # each thread keeps seven pieces of a size at hand
     assert grown < 2**23  # what the gaps take of pages would be 25 MB
 
 
 REUSED = """
-import ctypes
-from deblur_jax import heap
-heap.keep()
-libc = ctypes.CDLL(None)
-libc.malloc.restype = ctypes.c_void_p
-libc.malloc.argtypes = [ctypes.c_size_t]
-libc.free.argtypes = [ctypes.c_void_p]
 heap.settle()
 for _ in range(3):
   large = libc.malloc(2**29)
@@ -132,7 +129,7 @@ for _ in range(3):
 
 
 def test_what_is_small_leaves_large_buffers_their_place():
-  assert len(set(run(REUSED).split())) == 1
+  assert len(set(run(LIBC + REUSED).split())) == 1
 
 
 def test_memory_settles_after_what_took_long_to_compile(monkeypatch):

@@ -97,9 +97,9 @@ def test_a_denoiser_takes_pictures_of_odd_size(net, halved):
     lambda leaf: leaf + 0.05 * jax.random.normal(jax.random.key(2), leaf.shape),
     params,
   )
-  noise = jax.jit(net.apply)(params, x, time)
-  assert noise.shape == (2, 19, 21, 3)
-  assert jnp.abs(noise).max() > 0.01
+  made = jax.jit(net.apply)(params, x, time)
+  assert made.shape == (2, 19, 21, 3)
+  assert jnp.abs(made).max() > 0.01
 
 
 @pytest.mark.parametrize('name', ['unet', 'nafnet'])
