@@ -171,6 +171,7 @@ def _gan() -> ConfigDict:
 
 def _optim() -> ConfigDict:
   optim = ConfigDict()
+  optim.name = 'adamw'  # or muon; b1, b2: of what is no matrix there
   optim.learning_rate = 1e-3  # peak
   optim.final_learning_rate = 1e-7  # end of the cosine
   optim.warmup_steps = 0

@@ -329,15 +329,22 @@ def open_test(config: ConfigDict, data: str = '') -> Test:
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, dict[str, dict]]:
-  """Returns {metric: {'input': summary, 'output': summary}} of the rows."""
+  """Returns {metric: {'input', 'output', 'gain': summary}} of the rows.
+
+  A gain is a mean of differences: a picture that has an infinite PSNR on one
+  side counts in none, where a difference of the means would count it in one.
+  """
   groups = [pipeline.photograph(row['image']) for row in rows]
-  return {
-    name: {
-      side: statistics.summary([r[f'{name}_{side}'] for r in rows], groups)
-      for side in ('input', 'output')
-    }
-    for name in scores.SCORES
-  }
+
+  def sides(name: str) -> dict[str, dict]:
+    before, after = (
+      [row[f'{name}_{side}'] for row in rows] for side in ('input', 'output')
+    )
+    gain = [b - a for a, b in zip(before, after, strict=True)]
+    values = {'input': before, 'output': after, 'gain': gain}
+    return {k: statistics.summary(v, groups) for k, v in values.items()}
+
+  return {name: sides(name) for name in scores.SCORES}
 
 
 def write(

@@ -22,20 +22,17 @@ from deblur_jax.types import InputError
 
 SPEC = 'configs/cnn_universal.py:small'
 NET = 'model.nafnet'
-BASE = {f'{NET}.encoder': (1, 2, 8), f'{NET}.middle': 3}
-"""The network of the first eight parts of the training, from nothing."""
 VARIANTS = {
   'base': {},
-  'in the box': {f'{NET}.encoder': (1, 2, 12), f'{NET}.middle': 4},
   'full size width 16': {f'{NET}.halved': False, f'{NET}.width': 16},
   'width 24': {f'{NET}.width': 24},
-  'width 48': {f'{NET}.width': 48, f'{NET}.encoder': (1, 1, 4)},
-  'blocks at full width': {
+  'width 48': {f'{NET}.width': 48, f'{NET}.encoder': (1, 1, 6)},
+  'more blocks above': {
     f'{NET}.encoder': (2, 4, 8),
     f'{NET}.middle': 2,
     f'{NET}.decoder': (2, 2, 2),
   },
-  'half the blocks': {f'{NET}.encoder': (1, 1, 4), f'{NET}.middle': 1},
+  'half the blocks': {f'{NET}.encoder': (1, 1, 6), f'{NET}.middle': 2},
   'subpixel upsampling': {f'{NET}.upsampling': 'shuffle'},
   'crop 96': {'data.crop': 96},
   'crop 192': {'data.crop': 192, 'data.batch_size': 4},
@@ -53,7 +50,7 @@ RESULT = 'validation.json'
 def variant(name: str, steps: int) -> ConfigDict:
   """Returns the config of a variant."""
   config = config_lib.load_file(SPEC).unlock()
-  config.update_from_flattened_dict({**BASE, **VARIANTS[name]})
+  config.update_from_flattened_dict(VARIANTS[name])
   config.steps = steps
   config.eval.every_steps = steps
   return config.lock()
@@ -73,13 +70,11 @@ def full(name: str, workdir: pathlib.Path, steps: int) -> None:
   own = config_lib.load_file(SPEC)
   test = evaluate.Test(sources.open_split(own.data, 'val'), 'val', 'val', own)
   record = evaluate.judge(contenders.of_model(model), test, workdir / 'val')
-  scores = {key: sides['output'] for key, sides in record['metrics'].items()}
   result = {
     'parameters': state.count(model.params),
     'steps': steps,
     'minutes': model.minutes,
-    'input': record['metrics']['psnr']['input'],
-    **scores,
+    'metrics': record['metrics'],
   }
   (workdir / RESULT).write_text(json.dumps(result))
 
@@ -120,17 +115,18 @@ def main() -> None:
       steps = round(60 * flags.minutes / seconds_per_step(folder / 'probe'))
       alone(full, name, folder / 'full', steps)
     found = json.loads(path.read_text())
+    psnr, ssim = (found['metrics'][name] for name in ('psnr', 'ssim'))
     rows.append(
       [
         name,
         f'{found["parameters"] / 1e6:.2f} M',
         str(found['steps']),
-        tables.number('psnr', found['psnr']['mean']),
-        tables.number('ssim', found['ssim']['mean']),
-        f'{found["psnr"]["mean"] - found["input"]["mean"]:+.2f}',
+        tables.number('psnr', psnr['output']['mean']),
+        tables.signed('psnr', psnr['gain']['mean']),
+        tables.number('ssim', ssim['output']['mean']),
       ]
     )
-  head = 'variant', 'parameters', 'steps', 'psnr', 'ssim', 'gain'
+  head = 'variant', 'parameters', 'steps', 'psnr', 'gain', 'ssim'
   print(tables.markdown(head, rows))
 
 

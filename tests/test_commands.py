@@ -91,6 +91,11 @@ def test_evaluation_json(workdir):
       values = [float(row[f'{name}_{side}']) for row in rows]
       assert summary['mean'] == pytest.approx(np.mean(values), rel=1e-4)
       assert summary['low'] <= summary['mean'] <= summary['high']
+    before, after, gain = (
+      record['metrics'][name][side]['mean']
+      for side in ('input', 'output', 'gain')
+    )
+    assert gain == pytest.approx(after - before)
 
 
 def test_metrics_lines(workdir):
@@ -147,7 +152,7 @@ def test_compare_writes_table_and_figure(workdir, tmp_path):
   assert (tmp_path / 'comparison.png').is_file()
   with (tmp_path / 'results.csv').open() as file:
     rows = [r for r in csv.DictReader(file) if r['family'] == 'cnn']
-  assert len(rows) == len(scores.SCORES) * 2
+  assert len(rows) == len(scores.SCORES) * 3
   record = json.loads((workdir / 'evaluation.json').read_text())
   psnr = record['metrics']['psnr']['output']['mean']
   assert float(rows[3]['mean']) == pytest.approx(psnr, rel=1e-4)

@@ -93,6 +93,13 @@ def test_every_way_gives_the_same_numbers(way, alone):
   assert_same(results, alone, rtol=2e-5)
 
 
+def test_muon_sees_whole_matrices_where_devices_hold_shares():
+  changes = {'optim.name': 'muon'}
+  _, expected = run_way('1 device', **changes)
+  _, metrics = run_way('fsdp', **changes)
+  assert_same(metrics, expected, rtol=1e-3, atol=1e-6)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('family', ['cnn', 'diffusion', 'gan'])
 def test_every_way_trains_each_family_alike(family):

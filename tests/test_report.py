@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from deblur_jax import evaluate
+from deblur_jax.ops import scores
 from deblur_jax.report import figures, statistics, tables
 
 
@@ -37,6 +39,26 @@ def test_infinite_and_empty_are_counted_not_averaged():
   assert (summary['n'], summary['infinite'], summary['empty']) == (1, 1, 1)
   nothing = statistics.summary([math.nan], ['a'])
   assert nothing['mean'] is None
+
+
+def test_gain_is_of_pictures_finite_on_both_sides():
+  rows = [
+    {'image': name}
+    | {
+      f'{metric}_{side}': psnr
+      for metric in scores.SCORES
+      for side, psnr in (('input', before), ('output', after))
+    }
+    for name, before, after in [
+      ('blurred', 20.0, 23.0),
+      ('left sharp', math.inf, 50.0),
+      ('left sharp, as it was', math.inf, math.inf),
+    ]
+  ]
+  summary = evaluate.summarise(rows)['psnr']
+  assert summary['output']['mean'] == 36.5
+  assert summary['gain']['mean'] == 3.0
+  assert summary['gain']['n'] == 1
 
 
 def test_markdown_columns_line_up():

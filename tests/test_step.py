@@ -9,7 +9,7 @@ import pytest
 from deblur_jax.ops.prepare import make_prepare
 from deblur_jax.ops.psf import BlurRanges
 from deblur_jax.train_lib import optim, state, step
-from deblur_jax.types import Family
+from deblur_jax.types import Family, InputError
 from tests.runs import linear_family, raw_batch, tiny_config
 
 RANGES = BlurRanges(sigma=(0.5, 1.0))
@@ -60,6 +60,57 @@ def test_a_clip_of_zero_is_none():
   }
   np.testing.assert_allclose(first['clipped'], [0.6, -0.8], rtol=1e-5)
   np.testing.assert_allclose(first['whole'], grads['w'], rtol=1e-5)
+
+
+SHAPES = {
+  'window': (3, 3, 4, 8),
+  'blocks in a loop': (2, 1, 1, 8, 4),
+  'dense': (4, 8),
+  'dense in a loop': (2, 4, 8),
+}
+"""Kernels whose inputs and outputs are those of a matrix."""
+
+
+@pytest.mark.parametrize('name', SHAPES)
+def test_muon_moves_a_matrix_alike_in_all_directions(name):
+  config = tiny_config().optim
+  config.name, config.clip = 'muon', 0.0
+  rng = np.random.default_rng(0)
+  shape = SHAPES[name]
+  slopes = rng.normal(size=shape) * np.geomspace(1e-3, 1, shape[-1])
+  grads = {'kernel': jnp.asarray(slopes, jnp.float32)}
+  tx = optim.make_tx(config, 10)
+  updates, _ = tx.update(grads, tx.init(grads), grads)
+  loops = shape[0] if 'loop' in name else 1
+  for matrix in np.reshape(updates['kernel'], (loops, -1, shape[-1])):
+    gains = np.linalg.svd(matrix, compute_uv=False)
+    gains /= config.learning_rate * 0.2 * np.sqrt(max(matrix.shape))
+    assert gains.min() > 0.6
+    assert gains.max() < 1.2
+
+
+@pytest.mark.parametrize(
+  ('name', 'shape'),
+  [('kernel', (3, 3, 1, 8)), ('bias', (8,)), ('scale', (2, 8))],
+  ids=['depthwise', 'bias', 'scales in a loop'],
+)
+def test_muon_leaves_what_is_no_matrix_to_adam(name, shape):
+  config = tiny_config().optim
+  config.name, config.clip = 'muon', 0.0
+  slopes = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+  grads = {name: jnp.asarray(slopes)}
+  tx = optim.make_tx(config, 10)
+  updates, _ = tx.update(grads, tx.init(grads), grads)
+  adam = optax.nadam(config.learning_rate, b1=config.b1, b2=config.b2)
+  expected, _ = adam.update(grads, adam.init(grads), grads)
+  np.testing.assert_allclose(updates[name], expected[name], rtol=1e-5)
+
+
+def test_unknown_optimiser_is_refused():
+  config = tiny_config().optim
+  config.name = 'adma'
+  with pytest.raises(InputError, match='adma: use one of adamw, muon'):
+    optim.make_tx(config, 10)
 
 
 def test_each_loss_moves_its_own_network_only():

@@ -39,14 +39,12 @@ def evaluation(record: Mapping[str, Any]) -> str:
   header = ['metric', 'input', 'output', 'gain', 'output, 95 % interval']
   rows = []
   for name, sides in record['metrics'].items():
-    before, after = sides['input']['mean'], sides['output']['mean']
-    known = before is not None and after is not None
     rows.append(
       [
         name,
-        number(name, before),
-        number(name, after),
-        signed(name, after - before) if known else '-',
+        number(name, sides['input']['mean']),
+        number(name, sides['output']['mean']),
+        signed(name, sides['gain']['mean']),
         between(name, sides['output']),
       ]
     )
@@ -83,9 +81,9 @@ def number(metric: str, value: float | None) -> str:
   return '-' if value is None else f'{value:.{DIGITS.get(metric, 3)}f}'
 
 
-def signed(metric: str, value: float) -> str:
-  """Formats a difference with its sign."""
-  return f'{value:+.{DIGITS.get(metric, 3)}f}'
+def signed(metric: str, value: float | None) -> str:
+  """Formats a difference with its sign; '-' where there is none."""
+  return '-' if value is None else f'{value:+.{DIGITS.get(metric, 3)}f}'
 
 
 def between(metric: str, summary: Mapping[str, Any]) -> str:

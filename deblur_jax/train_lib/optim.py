@@ -1,9 +1,13 @@
-"""Optimisers from config.optim: AdamW on a cosine, clipped if asked."""
+"""Optimisers from config.optim: AdamW or Muon on a cosine, clipped if asked."""
 
+from typing import Any
+
+import jax
 import optax
 from ml_collections import ConfigDict
+from optax import contrib
 
-from deblur_jax.types import Family
+from deblur_jax.types import Array, Family, InputError, Params
 
 Transforms = dict[str, optax.GradientTransformation]
 """Optimisers by network."""
@@ -32,13 +36,66 @@ def make_txs(config: ConfigDict, family: Family) -> Transforms:
 
 
 def make_tx(optim: ConfigDict, steps: int) -> optax.GradientTransformation:
-  """Returns AdamW, its gradient clipped to a global norm unless that is 0."""
-  adamw = optax.adamw(
-    make_schedule(optim, steps),
-    b1=optim.b1,
-    b2=optim.b2,
-    weight_decay=optim.weight_decay,
-  )
+  """Returns an optimiser, the gradient clipped to a global norm unless 0.
+
+  Raises:
+    InputError: there is none of that name.
+  """
+  if optim.name not in OPTIMISERS:
+    known = ', '.join(OPTIMISERS)
+    raise InputError(f'config.optim.name={optim.name}: use one of {known}')
+  tx = OPTIMISERS[optim.name](optim, make_schedule(optim, steps))
   if not optim.clip:
-    return adamw
-  return optax.chain(optax.clip_by_global_norm(optim.clip), adamw)
+    return tx
+  return optax.chain(optax.clip_by_global_norm(optim.clip), tx)
+
+
+def adamw(
+  optim: ConfigDict, schedule: optax.Schedule
+) -> optax.GradientTransformation:
+  """Loshchilov and Hutter 2019."""
+  return optax.adamw(
+    schedule, b1=optim.b1, b2=optim.b2, weight_decay=optim.weight_decay
+  )
+
+
+def muon(
+  optim: ConfigDict, schedule: optax.Schedule
+) -> optax.GradientTransformation:
+  """Jordan 2024 for kernels, NAdam without weight decay for all else.
+
+  Steps are scaled as in Liu et al. 2025, so that learning rates of AdamW
+  serve. Four turns of Newton-Schulz, the first one scaled as in Boissin et
+  al. 2025, do for the five of the original.
+  """
+  return contrib.muon(
+    schedule,
+    ns_steps=4,
+    preconditioning='aol',
+    weight_decay=optim.weight_decay,
+    adam_b1=optim.b1,
+    adam_b2=optim.b2,
+    consistent_rms=0.2,
+    muon_weight_dimension_numbers=matrices,
+  )
+
+
+def matrices(params: Params) -> Any:
+  """Returns which axes of each parameter are those of a matrix; None: none.
+
+  A kernel maps all inputs of its window to its outputs; axes before these,
+  of blocks in a loop, count them. A depthwise kernel mixes nothing.
+  """
+
+  def axes(
+    path: tuple[Any, ...], leaf: Array
+  ) -> contrib.MuonDimensionNumbers | None:
+    if path[-1].key != 'kernel' or leaf.shape[-2] == 1:
+      return None
+    window = 3 if leaf.ndim > 3 else 1  # a convolution's, or of a dense layer
+    return contrib.MuonDimensionNumbers(tuple(range(-1 - window, -1)), -1)
+
+  return jax.tree_util.tree_map_with_path(axes, params)
+
+
+OPTIMISERS = {'adamw': adamw, 'muon': muon}
