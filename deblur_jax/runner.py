@@ -12,6 +12,7 @@ import psutil
 
 from deblur_jax import trained
 from deblur_jax.imaging import levels, tiling
+from deblur_jax.models import build
 from deblur_jax.train_lib import parallel
 from deblur_jax.types import InputError
 
@@ -57,7 +58,8 @@ class Runner:
     Args:
       model: the model.
       memory: GiB that the process may take; 0 for 60 % of what is free.
-      tile: side of the tiles of larger pictures; 0 lets memory say.
+      tile: side of the tiles of larger pictures, raised where the network
+        looks further; 0 lets memory say.
 
     Raises:
       InputError: tile or memory makes no sense.
@@ -68,7 +70,9 @@ class Runner:
       raise InputError(f'--memory={memory}: use GiB above 0')
     self._params = model.params
     self._memory = memory
-    self._tile = -(-tile // tiling.MULTIPLE) * tiling.MULTIPLE
+    self._least = tiling.side_for(build.window(model.config.data.crop))
+    rounded = -(-tile // tiling.MULTIPLE) * tiling.MULTIPLE
+    self._tile = max(rounded, self._least) if tile else 0
     self._mesh = parallel.make_mesh()
     self._shapes = set()
     self._part = jax.jit(trained.make_restore_part(model.config, model.family))
@@ -159,13 +163,11 @@ class Runner:
     if self._tile:
       return self._tile
     room = self._room
-    needed = {
-      side: side**2 * self._at_once * self._bytes_per_pixel for side in SIDES
-    }
-    for side in SIDES:
-      if needed[side] <= room:
+    for side in (max(side, self._least) for side in SIDES):
+      needed = side**2 * self._at_once * self._bytes_per_pixel
+      if needed <= room:
         return side
-    lacking = (needed[side] - room) / GIB
+    lacking = (needed - room) / GIB
     raise InputError(
       f'too little memory: {lacking:.2f} GiB more are needed; free some, or '
       'raise --memory'

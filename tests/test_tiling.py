@@ -61,6 +61,15 @@ def test_tiles_give_what_the_whole_picture_gives(family, bound):
   assert seam_ratio(whole.pixels, tiled.pixels, side) <= 1.05
 
 
+def test_tiles_are_larger_than_what_pools_look_at():
+  model, pixels = lively_model(), picture(150, 222)
+  assert Restorer([model], tile=160).restore(pixels).tiles == 6
+  with model.config.unlocked():
+    model.config.data.crop = 88  # 132 pixels, and 96 that tiles share
+  assert Restorer([model], tile=160).restore(pixels).tiles == 1
+  assert Restorer([model], tile=160).restore(picture(150, 225)).tiles == 2
+
+
 def test_evaluation_and_restoring_give_the_same():
   model = lively_model()
   pixels = picture(45, 33)

@@ -69,6 +69,16 @@ class Tiles:
     )
 
 
+def side_for(window: int) -> int:
+  """Returns the side of the smallest tile that restores as the whole does.
+
+  Args:
+    window: side of what the network's pools look at. Where tiles meet, a
+      window that is moved to lie inside of them then moves but little.
+  """
+  return -(-(window + OVERLAP) // MULTIPLE) * MULTIPLE
+
+
 def mirrored_side(length: int) -> int:
   """Returns the side of a picture whose borders are mirrored.
 

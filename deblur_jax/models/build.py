@@ -43,7 +43,12 @@ def for_whole_pictures(net: nn.Module, crop: int) -> nn.Module:
   Global pools become local ones of 1.5 training crops (TLC, Chu et al. 2022),
   so that a pixel's surroundings look as they did in training.
   """
-  return net.clone(pool=crop * 3 // 2) if _has_field(net, 'pool') else net
+  return net.clone(pool=window(crop)) if _has_field(net, 'pool') else net
+
+
+def window(crop: int) -> int:
+  """Returns the side of the local pools of a network trained on crops."""
+  return crop * 3 // 2
 
 
 def _has_field(net: nn.Module, name: str) -> bool:
