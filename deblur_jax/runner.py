@@ -163,7 +163,8 @@ class Runner:
     if self._tile:
       return self._tile
     room = self._room
-    for side in (max(side, self._least) for side in SIDES):
+    sides = [max(side, self._least) for side in SIDES]
+    for side in sides:
       needed = side**2 * self._at_once * self._bytes_per_pixel
       if needed <= room:
         return side

@@ -41,6 +41,7 @@ VARIANTS = {
   'loss mse': {'loss': 'mse'},
   'learning rate 2e-3': {'optim.learning_rate': 2e-3},
   'no EMA': {'ema.decay': 0.0},
+  'AdamW': {'optim.name': 'adamw'},
 }
 PROBE = 20, 60
 """Steps between which a variant's speed is measured."""
