@@ -291,8 +291,8 @@ def write(
 def summary_rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
   """Yields one row of results.csv per metric and side."""
   for metric, sides in record['metrics'].items():
-    for side, summary in sides.items():
-      row = {**record, 'metric': metric, 'side': side, **summary}
+    for side in ('input', 'output'):
+      row = {**record, 'metric': metric, 'side': side, **sides[side]}
       yield {key: row[key] for key in COLUMNS}
 
 

@@ -152,7 +152,7 @@ def test_compare_writes_table_and_figure(workdir, tmp_path):
   assert (tmp_path / 'comparison.png').is_file()
   with (tmp_path / 'results.csv').open() as file:
     rows = [r for r in csv.DictReader(file) if r['family'] == 'cnn']
-  assert len(rows) == len(scores.SCORES) * 3
+  assert len(rows) == len(scores.SCORES) * 2
   record = json.loads((workdir / 'evaluation.json').read_text())
   psnr = record['metrics']['psnr']['output']['mean']
   assert float(rows[3]['mean']) == pytest.approx(psnr, rel=1e-4)
