@@ -71,8 +71,7 @@ class Runner:
     self._params = model.params
     self._memory = memory
     self._least = tiling.side_for(build.window(model.config.data.crop))
-    rounded = -(-tile // tiling.MULTIPLE) * tiling.MULTIPLE
-    self._tile = max(rounded, self._least) if tile else 0
+    self._tile = max(tiling.rounded_up(tile), self._least) if tile else 0
     self._mesh = parallel.make_mesh()
     self._shapes = set()
     self._part = jax.jit(trained.make_restore_part(model.config, model.family))

@@ -76,7 +76,7 @@ def side_for(window: int) -> int:
     window: side of what the network's pools look at. Where tiles meet, a
       window that is moved to lie inside of them then moves but little.
   """
-  return -(-(window + OVERLAP) // MULTIPLE) * MULTIPLE
+  return rounded_up(window + OVERLAP)
 
 
 def mirrored_side(length: int) -> int:
@@ -85,7 +85,12 @@ def mirrored_side(length: int) -> int:
   By `MARGIN` on each side, and on to a multiple, so that pictures of almost
   one size share one compiled shape.
   """
-  return -(-(length + 2 * MARGIN) // MULTIPLE) * MULTIPLE
+  return rounded_up(length + 2 * MARGIN)
+
+
+def rounded_up(length: int) -> int:
+  """Returns the next multiple of `MULTIPLE`."""
+  return -(-length // MULTIPLE) * MULTIPLE
 
 
 def mirrored(
@@ -113,7 +118,7 @@ def _starts(length: int, side: int) -> list[int]:
   room = length + 2 * MARGIN - side
   if room <= 0:
     return [-MARGIN]
-  last = -(-room // MULTIPLE) * MULTIPLE
+  last = rounded_up(room)
   starts = [*range(0, last, side - OVERLAP), last]
   return [start - MARGIN for start in starts]
 
