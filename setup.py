@@ -48,7 +48,7 @@ setuptools.setup(
     'matplotlib>=3.9',
     'ml_collections>=1.0',
     'numpy>=2.0',
-    'optax>=0.2.7',
+    'optax>=0.2.8',
     'orbax-checkpoint>=0.11.25',
     'pillow>=11.0',
     'psutil>=6.0',

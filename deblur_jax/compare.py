@@ -46,7 +46,13 @@ COLUMNS = (
   'high',
   'n',
 )
-TRAINING_ONLY = ('crop', 'batch_size', 'manual_dir')
+TRAINING_ONLY = (
+  'crop',
+  'batch_size',
+  'manual_dir',
+  'plain_probability',
+  'skip_bad',
+)
 """Keys of config.data that do not change what is tested on."""
 
 
@@ -249,7 +255,7 @@ def result(
   current = {
     'made_of': [list(part) for part in contender.made_of],
     'sampler': dict(contender.sampler),
-    'images': len(test.source) * test.repeats,
+    'test': test.fingerprint,
   }
   same = {key: record.get(key) for key in current} == current
   if not same or record['metrics'].keys() != scores.SCORES.keys():

@@ -315,16 +315,25 @@ def _tuples(value: Any) -> Any:
 
 
 def _git_commit() -> str:
-  """The commit of the code that runs; '' outside a git checkout."""
-  here = pathlib.Path(__file__).parent
-  try:
+  """The commit of the code that runs, marked -dirty where files differ from it.
+
+  '' outside a checkout of this project: another repository may hold the
+  environment that the package is installed in.
+  """
+  here = pathlib.Path(__file__)
+
+  def git(*command: str) -> str:
     done = subprocess.run(
-      ['git', 'rev-parse', 'HEAD'],
-      cwd=here,
+      ['git', *command],
+      cwd=here.parent,
       capture_output=True,
       text=True,
       check=True,
     )
+    return done.stdout.strip()
+
+  try:
+    git('ls-files', '--error-unmatch', here.name)
+    return git('describe', '--always', '--dirty', '--abbrev=40', '--exclude=*')
   except (OSError, subprocess.CalledProcessError):
     return ''
-  return done.stdout.strip()

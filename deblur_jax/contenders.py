@@ -49,7 +49,7 @@ class Contender:
     family: cnn, diffusion, gan; cascade, ensemble; or classical.
     network: what it is made of.
     run: restores a batch.
-    made_of: (config, step) of each model in it.
+    made_of: (config, step, mark of the weights) of each model in it.
     sampler: how samples are drawn, where that is asked.
     parameters: how many it restores with.
     macs: () -> multiply-accumulates for one megapixel; 0 where it has none.
@@ -61,7 +61,7 @@ class Contender:
   family: str
   network: str
   run: Run
-  made_of: tuple[tuple[str, int], ...] = ()
+  made_of: tuple[tuple[str, int, str], ...] = ()
   sampler: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   parameters: int = 0
   macs: Callable[[], int] = lambda: 0
@@ -167,7 +167,7 @@ def _trained(
     family=family or models[0].config.family,
     network=' + '.join(dict.fromkeys(m.config.model.name for m in models)),
     run=functools.partial(_run, Timed(restore), params),
-    made_of=tuple((model.name, model.step) for model in models),
+    made_of=tuple((model.name, model.step, model.mark) for model in models),
     parameters=sum(map(count_parameters, models)),
     macs=functools.partial(_macs, restore, params),
     training_images=sum(model.images for model in models),

@@ -7,6 +7,7 @@ python -m deblur_jax.evaluate [--model=NAME | --workdir=DIR]
 
 import dataclasses
 import functools
+import hashlib
 import json
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -61,6 +62,13 @@ class Test:
   def repeats(self) -> int:
     """Returns how many synthetic blurs each photograph is under."""
     return 1 if self.source.real else self.config.eval.blurs
+
+  @property
+  def fingerprint(self) -> str:
+    """Tells the pictures and the blur on them from others."""
+    blur = None if self.source.real else self.config.data.blur.to_json()
+    told = self.source.mark, blur, self.repeats, self.config.eval.seed
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
   @functools.cached_property
   def degrade(self) -> Callable[[Batch], Batch]:
@@ -214,6 +222,7 @@ def judge(
     **describe_contender(contender),
     'dataset': test.dataset,
     'split': test.split,
+    'test': test.fingerprint,
     'images': len(rows),
     'ms_per_image': round(1e3 * mean_seconds(durations), 3),
     **align.verdict(shifts),
@@ -236,7 +245,7 @@ def describe_contender(contender: contenders.Contender) -> dict[str, Any]:
     'model': contender.network,
     'config': contender.name,
     'made_of': [list(part) for part in contender.made_of],
-    'step': max((step for _, step in contender.made_of), default=0),
+    'step': max((step for _, step, _ in contender.made_of), default=0),
     'sampler': dict(contender.sampler),
     'parameters': contender.parameters,
     'gmacs_per_megapixel': round(contender.macs() / 1e9, 3),

@@ -32,7 +32,9 @@ def parse(argv: list[str]) -> flags.FlagValues:
   flags.DEFINE_integer('devices', 0, HELP['devices'], flag_values=values)
   flags.DEFINE_bool('help', False, 'show this', flag_values=values)
   try:
-    values(argv)
+    _, *others = values(argv)
+    if others:
+      raise InputError(f'{others[0]}: flags begin with --')
     if values.config is not None:
       values.config.lock()  # fails where the file could not be loaded
   except (AttributeError, KeyError) as error:

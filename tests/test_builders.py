@@ -272,6 +272,15 @@ def test_mixture_keeps_real_pairs_and_blurs_the_others(tmp_path):
   np.testing.assert_array_equal(same, raw['real'])
 
 
+def test_mixture_trains_on_nothing_that_a_part_keeps_back(tmp_path):
+  subset = 'DBlur/CelebA,DBlur/CelebA/train/sharp*2'
+  settings = mixture_config(tmp_path, subset, pairs='mixed')
+  splits = mixture.Builder.find_pairs(settings)
+  files = {s: {pair.sharp for pair in pairs} for s, pairs in splits.items()}
+  assert files['val'] and files['train']
+  assert not files['train'] & (files['val'] | files['test'])
+
+
 @pytest.mark.parametrize(
   ('subset', 'message'),
   [

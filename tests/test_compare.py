@@ -1,6 +1,7 @@
 """The whole experiment on tiny models: rows, statistics, report, restarts."""
 
 import csv
+import dataclasses
 import json
 import re
 import shutil
@@ -220,6 +221,40 @@ def test_time_is_shared_by_all_rows_of_a_batch():
     'of which the last one shares its batch with a filler'
   )
   assert {one.duration.seconds for one in scored} == {1.0}
+
+
+def test_other_pictures_or_weights_are_scored_anew(tmp_path):
+  for side in ('blur', 'sharp'):
+    save(tmp_path / 'mine' / side / '0.png', picture(seed=0))
+  runs = []
+
+  def run(batch):
+    runs.append(1)
+    return trained.to_uint8(0.5 * batch['blur']), contenders.Duration(1.0)
+
+  def score(mark='weights'):
+    test = evaluate.open_test(tiny_config(), str(tmp_path / 'mine'))
+    made_of = (('still', 1, mark),)
+    one = contenders.Contender('still', 'cnn', 'none', run, made_of)
+    made = compare.result(one, test, tmp_path / 'scores')
+    return made.record['metrics']['psnr']['output']['mean']
+
+  first = score()
+  assert score() == first and len(runs) == 1
+  save(tmp_path / 'mine' / 'blur' / '0.png', picture(seed=1))
+  assert score() != first and len(runs) == 2
+  score('others')
+  assert len(runs) == 3
+
+
+def test_models_that_are_tested_alike_share_a_test(workdirs):
+  model = trained.load(workdirs['cnn'])
+  other = model.config.copy_and_resolve_references().unlock()
+  other.data.plain_probability = 0.5
+  alike = dataclasses.replace(model, config=other)
+  assert compare.protocol(alike) == compare.protocol(model)
+  other.data.blur.sigma = (7.0, 8.0)
+  assert compare.protocol(alike) != compare.protocol(model)
 
 
 @pytest.mark.parametrize('text', ['cnn', 'cnn>', 'a>b>c'])

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 from deblur_jax import config as config_lib
-from deblur_jax import trained
+from deblur_jax import options, trained
 from deblur_jax.families import make_family
 from deblur_jax.ops.prepare import make_prepare
 from deblur_jax.train_lib import optim, parallel, state, step
@@ -101,6 +101,12 @@ def test_unknown_config_is_refused(spec, monkeypatch):
   monkeypatch.chdir(ROOT)
   with pytest.raises(InputError, match='none.py|tiny'):
     config_lib.load_file(spec)
+
+
+def test_a_flag_without_dashes_is_refused():
+  given = ['main', '--config=configs/cnn_photos.py', 'config.steps=5']
+  with pytest.raises(InputError, match='config.steps=5: flags begin with --'):
+    options.parse(given)
 
 
 def test_default_workdir():

@@ -61,6 +61,33 @@ def test_16_bit_grey_is_scaled_not_clipped(tmp_path):
   np.testing.assert_array_equal(got, np.arange(256))
 
 
+def test_floats_of_the_unit_range_are_scaled(tmp_path):
+  levels = np.linspace(0, 1, 256, dtype=np.float32)
+  path = tmp_path / 'float.tif'
+  Image.fromarray(levels.reshape(16, 16)).save(path)
+  got = pictures.read_rgb(path)[..., 0].ravel()
+  np.testing.assert_array_equal(got, np.arange(256))
+
+
+@pytest.mark.parametrize('level', [np.float32(255), np.int32(70_000)])
+def test_levels_without_a_full_scale_are_refused(tmp_path, level):
+  path = tmp_path / 'levels.tif'
+  Image.fromarray(np.full((4, 4), level)).save(path)
+  with pytest.raises(
+    InputError, match='levels.tif: levels from .* 8 or 16 bit'
+  ):
+    pictures.read_rgb(path)
+
+
+@pytest.mark.parametrize('pairs', ['rael', 'mixed'])
+def test_unknown_pairs_are_refused(tmp_path, pairs):
+  make_pairs(tmp_path)
+  with pytest.raises(
+    InputError, match=f'config.data.pairs={pairs}: folder has'
+  ):
+    sources.open_split(data_config(tmp_path, pairs), 'train')
+
+
 def test_16_bit_colour_keeps_its_high_byte(tmp_path):
   image = picture(4, 5)
   deep = image.astype('>u2') * 256

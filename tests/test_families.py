@@ -17,7 +17,11 @@ CASES = {
   'cnn': {'ema.decay': 0.99},
   'baseline': {'model.name': 'encoder_decoder', 'loss': 'mse'},
   'refine': {**DIFFUSION, 'ema.decay': 0.9},
-  'refine by nafnet': {'family': 'diffusion', 'process.joint': False},
+  'refine by nafnet': {
+    'family': 'diffusion',
+    'process.joint': False,
+    'optim.weight_decay': 0.0,
+  },
   'ddpm': {**DIFFUSION, 'process.name': 'ddpm'},
   'indi': {**DIFFUSION, 'process.name': 'indi'},
   'gan': {'family': 'gan', 'ema.decay': 0.9, 'gan.loss': 'hinge'},
@@ -118,12 +122,25 @@ def test_metrics_are_finite_scalars(overfitted):
 
 @pytest.mark.parametrize(
   ('key', 'value'),
-  [('family', 'none'), ('model.name', 'none'), ('loss', 'none')],
+  [
+    ('family', 'none'),
+    ('model.name', 'none'),
+    ('loss', 'none'),
+    ('dtype', 'none'),
+  ],
 )
 def test_unknown_names_are_refused(key, value):
   config = tiny_config()
   config.update_from_flattened_dict({key: value})
   with pytest.raises(InputError, match=f'{key}=none'):
+    make_family(config)
+
+
+def test_a_predictor_that_stays_does_not_decay():
+  config = tiny_config()
+  still = {'process.joint': False, 'optim.weight_decay': 1e-3}
+  config.update_from_flattened_dict({**DIFFUSION, **still})
+  with pytest.raises(InputError, match='process.joint=False'):
     make_family(config)
 
 

@@ -56,6 +56,11 @@ def test_unknown_upsampling_is_refused():
     NAFNet(upsampling='none')
 
 
+def test_uneven_levels_are_refused():
+  with pytest.raises(InputError, match='4 levels in encoder and 1 in decoder'):
+    NAFNet(decoder=(1,))
+
+
 def plain_block(p, x):
   """Chen et al. 2022, figure 3c: one operation after the other."""
 

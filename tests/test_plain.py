@@ -22,23 +22,29 @@ def keys(count=MANY):
   return jax.random.split(jax.random.key(0), count)
 
 
-def test_every_picture_becomes_one_of_three_kinds_of_plain():
+def test_half_of_the_pictures_are_shapes_and_the_others_of_three_kinds():
   made = np.asarray(plain.simplify(pictures(), keys(), 1.0))
   assert made.min() >= 0
   assert made.max() <= 1
-  kinds = {'colour': 0, 'patches': 0, 'slow': 0}
+  kinds = {'colour': 0, 'patches': 0, 'slow': 0, 'shapes': 0}
   for image in made:
-    across = np.abs(np.diff(image, axis=1)).max(axis=(0, 2))
+    across = np.abs(np.diff(image, axis=1)).max(axis=2)
+    jumps = (across > 0.2).any(axis=0).sum()
     colours = len(np.unique(image.reshape(-1, 3), axis=0))
     if colours == 1:
       kinds['colour'] += 1
-    elif colours <= 9 and (across > 0).sum() <= 3:
+    elif colours <= 9:
+      assert (across > 0).any(axis=0).sum() <= 3
       kinds['patches'] += 1
-    else:
-      # All but where the borders meet.
-      assert np.sort(across)[-2] < 0.2
+    elif jumps <= 1:  # where the borders meet
       kinds['slow'] += 1
-  assert all(count > MANY / 6 for count in kinds.values()), kinds
+    else:
+      kinds['shapes'] += 1
+      # Hard edges, and little else.
+      assert np.median(across) < 0.05
+      assert np.quantile(across, 0.9) < 0.2
+  assert kinds.pop('shapes') > MANY / 3
+  assert all(count > MANY / 12 for count in kinds.values()), kinds
 
 
 def test_black_white_and_pure_colours_occur():
@@ -77,6 +83,17 @@ def test_real_pairs_stay_as_found_and_others_are_blurred_when_plain():
       np.testing.assert_allclose(
         batch['blur'][i], batch['sharp'][i], atol=1 / 255
       )
+
+
+def test_plain_pictures_are_as_noisy_as_others():
+  noisy = BlurRanges(sharp=1.0, noise=(0.0, 0.1))
+  prepare = jax.jit(make_prepare(noisy, plain_probability=0.5))
+  sharp = np.uint8(255 * pictures())
+  raw = {'sharp': sharp}
+  batch = jax.tree.map(np.asarray, prepare(raw, keys()))
+  kept = np.isclose(batch['sharp'], sharp / 255).all(axis=(1, 2, 3))
+  means = [batch['noise'][chosen].mean() for chosen in (kept, ~kept)]
+  np.testing.assert_allclose(means, 0.05, atol=0.015)
 
 
 def test_pairs_that_are_all_real_stay_as_found():

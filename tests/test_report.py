@@ -33,6 +33,19 @@ def test_blurs_of_one_photograph_are_no_independent_pictures():
   assert single['low'] > 1.0
 
 
+def test_one_photograph_has_no_interval_and_proves_nothing():
+  summary = statistics.summary([31.0, 29.0], ['a', 'a'])
+  assert (summary['mean'], summary['low'], summary['high']) == (
+    30.0,
+    None,
+    None,
+  )
+  assert tables.between('psnr', summary) == '-'
+  pair = statistics.paired([31.0, 29.0], [30.9, 28.9], ['a', 'a'], 1)
+  assert pair['wins'] == 1.0
+  assert not pair['clear']
+
+
 def test_infinite_and_empty_are_counted_not_averaged():
   summary = statistics.summary([30.0, math.inf, math.nan], ['a', 'b', 'c'])
   assert summary['mean'] == 30.0

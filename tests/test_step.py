@@ -1,5 +1,7 @@
 """The train step against plain optax; skipping, averaging, keys."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -177,6 +179,41 @@ def test_keys_hang_on_step_and_slot():
   np.testing.assert_array_equal(first[:4], again)
   other = jax.random.key_data(step.example_keys(0, jnp.int32(6), 8))
   assert len(np.unique(np.concatenate([first, other]), axis=0)) == 16
+
+
+def test_an_infinite_score_is_no_reason_to_skip():
+  plain = linear_family()
+
+  def perfect(params, batch, key, at):
+    value, _ = plain.losses['second'](params, batch, key, at)
+    return value, {'psnr': jnp.float32(jnp.inf)}
+
+  family = dataclasses.replace(
+    plain, losses={**plain.losses, 'second': perfect}
+  )
+  now, take_step = make(family)
+  after, metrics = take_step(now, raw_batch())
+  assert metrics['second/psnr'] == jnp.inf
+  assert after.skipped.tolist() == [0, 0]
+  assert after.params['second']['w'] != now.params['second']['w']
+
+
+def test_rates_last_as_long_where_a_network_is_updated_more_often():
+  config = tiny_config()
+  family = dataclasses.replace(
+    linear_family(), schedule=('first', 'first', 'first', 'second')
+  )
+  txs = optim.make_txs(config, family)
+  grads = params = {'w': jnp.array(1.0)}
+  moves = {'first': [], 'second': []}
+  for name, tx in txs.items():
+    opt = tx.init(params)
+    for _ in range(config.steps * family.schedule.count(name)):
+      updates, opt = tx.update(grads, opt, params)
+      moves[name].append(float(updates['w']))
+  by_step = np.reshape(moves['first'], (config.steps, 3))
+  np.testing.assert_allclose(by_step[:, 0], by_step[:, 2], rtol=1e-3)
+  np.testing.assert_allclose(by_step[:, 0], moves['second'], rtol=1e-3)
 
 
 def test_schedule_ends():

@@ -13,6 +13,8 @@ EXTENSIONS = frozenset(
   ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 )
 MAX_PIXELS = 500_000_000
+WHITE = {'F': 1.0, **dict.fromkeys(('I', 'I;16', 'I;16B', 'I;16L'), 65535.0)}
+"""By Pillow's modes of more than 8 bits: the level of full scale."""
 
 
 def list_pictures(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -39,8 +41,9 @@ def opened(
   """Opens a picture file; what Pillow raises while it is open is told so too.
 
   Raises:
-    InputError: the file is missing, truncated, not a picture, or larger than
-      `max_pixels`: a small file can hold more pixels than memory does.
+    InputError: the file is missing, truncated, not a picture, of levels that
+      have no full scale, or larger than `max_pixels`: a small file can hold
+      more pixels than memory does.
   """
   Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is below large photographs
   try:
@@ -50,6 +53,13 @@ def opened(
           f'{path}: {image.width}x{image.height} pixels; the limit is '
           f'{max_pixels} (--max_pixels in restore)'
         )
+      if image.mode in WHITE:
+        low, high = image.getextrema()
+        if not 0 <= low <= high <= WHITE[image.mode]:
+          raise InputError(
+            f'{path}: levels from {low:g} to {high:g}, of which 0 to '
+            f'{WHITE[image.mode]:g} can be read; save it in 8 or 16 bits'
+          )
       yield image
   except FileNotFoundError:
     raise InputError(f'{path}: no such file') from None
@@ -63,8 +73,8 @@ def opened(
 
 def to_rgb(image: Image.Image) -> np.ndarray:
   """Converts any mode to u8[H,W,3]; transparency is dropped."""
-  if image.mode.startswith('I') or image.mode == 'F':
-    # Pillow's own conversion of 16-bit grey clips at 255 instead of scaling.
-    grey = np.asarray(image, np.float64) / 257
-    image = Image.fromarray(np.clip(grey + 0.5, 0, 255).astype(np.uint8))
+  if image.mode in WHITE:
+    # Pillow's own conversion clips at 255 instead of scaling.
+    grey = np.asarray(image, np.float64) * (255 / WHITE[image.mode])
+    image = Image.fromarray((grey + 0.5).astype(np.uint8))
   return np.asarray(image.convert('RGB'))

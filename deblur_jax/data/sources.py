@@ -36,11 +36,13 @@ class Examples(Sequence[Example]):
     read: index -> example.
     size: how many there are.
     real: whether each brings its own blurred side; in a mixed split, some do.
+    mark: tells them from others: changes with their files.
   """
 
   read: Callable[[int], Example]
   size: int
   real: bool
+  mark: str = ''
 
   def __len__(self) -> int:
     return self.size
@@ -70,9 +72,15 @@ def load_builder(data) -> tfds.core.DatasetBuilder:
   """Finds the pairs of a config.data and prepares them if they changed.
 
   Raises:
-    InputError: unknown name, no files, or a broken or unmatched file.
+    InputError: unknown name, no files, a broken or unmatched file, or pairs
+      that the data set does not have.
   """
   builder_type = builder_class(data.name)
+  if data.pairs not in builder_type.PAIRS:
+    raise InputError(
+      f'config.data.pairs={data.pairs}: {data.name} has '
+      f'{" or ".join(builder_type.PAIRS)}'
+    )
   splits = builder_type.find_pairs(data)
   mark = base.fingerprint(splits, (data.pairs, data.skip_bad))
   builder_config = base.PairsConfig(
@@ -131,7 +139,10 @@ def open_split(data, split: str) -> Examples:
   if builder.info.splits[split].num_bytes <= KEPT_BYTES:
     read = functools.cache(read)
   places = _places(records, pairs)
-  return Examples(lambda i: read(places[i]), len(places), all(real))
+  mark_of_split = f'{builder.builder_config.name}/{split}'
+  return Examples(
+    lambda i: read(places[i]), len(places), all(real), mark_of_split
+  )
 
 
 def mark(example: Example, real: bool) -> Example:
@@ -166,7 +177,9 @@ def open_folder(path: pathlib.Path) -> Examples:
   def read(index: int) -> Example:
     return {'name': pairs[index].name, **base.read_pair(pairs[index])}
 
-  return Examples(read, len(pairs), real)
+  return Examples(
+    read, len(pairs), real, base.fingerprint({'all': pairs}, (real,))
+  )
 
 
 def example_id(name: str) -> int:

@@ -180,6 +180,11 @@ def make_refine(config: ConfigDict, whole: bool) -> Process:
   if whole:
     predictor = build.for_whole_pictures(predictor, config.data.crop)
   scale, joint = config.process.scale, config.process.joint
+  if config.optim.weight_decay and not joint:
+    raise InputError(
+      'config.process.joint=False leaves the predictor as it is, and '
+      f'config.optim.weight_decay={config.optim.weight_decay} would not: use 0'
+    )
 
   def seen(blur: Array, first: Array) -> tuple[Array, ...]:
     return blur, scale * (first - blur)

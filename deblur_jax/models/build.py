@@ -9,6 +9,9 @@ from flax import linen as nn
 
 from deblur_jax.types import InputError
 
+DTYPES = 'float32', 'bfloat16', 'float16'
+"""Of the computation; parameters stay float32."""
+
 
 def build(
   model: Mapping[str, Any], dtype: str, remat: bool = False
@@ -21,7 +24,8 @@ def build(
     remat: whether the gradient computes its blocks anew, to save memory.
 
   Raises:
-    InputError: there is no such network, or it has no blocks to compute anew.
+    InputError: there is no such network or dtype, or the network has no blocks
+      to compute anew.
   """
   name = model['name']
   try:
@@ -29,6 +33,8 @@ def build(
     network = module.Model
   except (ModuleNotFoundError, AttributeError):
     raise InputError(f'config.model.name={name}: no such network') from None
+  if dtype not in DTYPES:
+    raise InputError(f'config.dtype={dtype}: use one of {", ".join(DTYPES)}')
   net = network(**model.get(name, {}), dtype=jnp.dtype(dtype))
   if not remat:
     return net

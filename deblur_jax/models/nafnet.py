@@ -96,6 +96,11 @@ class NAFNet(nn.Module):
         f'config.model.nafnet.upsampling={self.upsampling}: choose one of '
         f'{", ".join(UPSAMPLINGS)}'
       )
+    if len(self.encoder) != len(self.decoder):
+      raise InputError(
+        f'config.model.nafnet: {len(self.encoder)} levels in encoder and '
+        f'{len(self.decoder)} in decoder; both need as many'
+      )
     super().__post_init__()
 
   @nn.compact

@@ -154,7 +154,7 @@ def jpeg(image: Array, quality: Array) -> Array:
 
 def _degrade(sharp, key, ranges, crop):
   """As `degrade`, for one image f32[H,W,3] and its key."""
-  psf_key, number_key, noise_key = jax.random.split(key, 3)
+  psf_key, number_key, noise_key, light_key = jax.random.split(key, 4)
   psf, drawn = sample_psf(psf_key, ranges)
   numbers = jax.random.uniform(number_key, (3,))
   noise = between(skewed(numbers[0], ranges), ranges.noise)
@@ -166,7 +166,6 @@ def _degrade(sharp, key, ranges, crop):
     _sometimes(numbers[2], ranges.jpeg, ranges.jpeg_probability)
   )
   video = drawn['frames'], drawn.pop('path')
-  light_key = jax.random.fold_in(key, 0)
   light = _blurred(sharp, psf, video, excess, light_key, ranges, crop)
   blur = to_srgb(_expose(noise_key, light, noise))
   if ranges.jpeg_probability:
@@ -186,7 +185,7 @@ def _sometimes(number, bounds, probability):
 
 def _blurred(sharp, psf, video, excess, key, ranges, crop):
   """The light that reaches the central square of the sensor."""
-  levels_key, place_key = jax.random.split(key)
+  levels_key, place_key, warp_key = jax.random.split(key, 3)
   frames, path = video
   averaged = frames > 0
   scene = _scene(sharp, excess)
@@ -204,7 +203,7 @@ def _blurred(sharp, psf, video, excess, key, ranges, crop):
     light = convolve(scene, psf)
   light = centre(light, crop)
   if ranges.frame_probability and ranges.bend_probability:
-    bend_key, map_key = jax.random.split(jax.random.fold_in(key, 0))
+    bend_key, map_key = jax.random.split(warp_key)
     bends = averaged & jax.random.bernoulli(bend_key, ranges.bend_probability)
     place = centre(place, crop)
     bent = warp.mean_of_frames(

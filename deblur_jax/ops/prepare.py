@@ -9,8 +9,11 @@ from deblur_jax.ops import blur, plain
 from deblur_jax.ops.psf import BlurRanges
 from deblur_jax.types import Array, Batch, InputError, Key
 
-_PLAIN = 1
-"""Folded into an example's key for plain areas: its blur takes others."""
+_PLAIN = 2**31 - 1
+"""Folded into an example's key for plain pictures.
+
+Its blur splits the same key, and parts of a split are folds of 0, 1, 2...
+"""
 
 
 def make_prepare(

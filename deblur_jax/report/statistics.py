@@ -16,7 +16,8 @@ def summary(values: Sequence[float], groups: Sequence[str]) -> dict:
 
   low and high bound the 95 % bootstrap interval of the mean (Efron 1979), with
   whole groups resampled: several blurs of one photograph are no independent
-  pictures. Infinite and NaN values are left out and counted.
+  pictures. They are None for fewer than two groups. Infinite and NaN values are
+  left out and counted.
 
   Args:
     values: one score per picture.
@@ -57,13 +58,21 @@ def paired(
   if not result['n']:
     return {**result, 'wins': None, 'clear': False}
   gains = np.sign([better * d for d in differences if math.isfinite(d)])
-  clear = result['low'] > 0 or result['high'] < 0
+  low, high = result['low'], result['high']
+  clear = low is not None and (low > 0 or high < 0)
   return {**result, 'wins': float((gains + 1).mean() / 2), 'clear': clear}
 
 
-def interval(values: np.ndarray, groups: Sequence[str]) -> tuple[float, float]:
-  """Returns the 95 % bootstrap interval of the mean of f64[n]."""
+def interval(
+  values: np.ndarray, groups: Sequence[str]
+) -> tuple[float, float] | tuple[None, None]:
+  """Returns the 95 % bootstrap interval of the mean of f64[n].
+
+  Of one group alone nothing can be resampled: there is none.
+  """
   names, member = np.unique(np.asarray(groups), return_inverse=True)
+  if len(names) < 2:
+    return None, None
   sums = np.bincount(member, values)
   sizes = np.bincount(member)
   draw = np.random.default_rng(0).integers(

@@ -87,7 +87,9 @@ def signed(metric: str, value: float | None) -> str:
 
 
 def between(metric: str, summary: Mapping[str, Any]) -> str:
-  """Formats the interval of a summary."""
+  """Formats the interval of a summary; '-' where there is none."""
+  if summary['low'] is None:
+    return '-'
   low, high = (number(metric, summary[bound]) for bound in ('low', 'high'))
   return f'{low} to {high}'
 

@@ -30,13 +30,24 @@ def make_txs(config: ConfigDict, family: Family) -> Transforms:
   `config.NAME_optim` is the network's own; `config.optim` is for all others.
   """
   return {
-    name: make_tx(config.get(f'{name}_optim', config.optim), config.steps)
+    name: make_tx(
+      config.get(f'{name}_optim', config.optim),
+      config.steps,
+      family.schedule.count(name),
+    )
     for name in family.losses
   }
 
 
-def make_tx(optim: ConfigDict, steps: int) -> optax.GradientTransformation:
+def make_tx(
+  optim: ConfigDict, steps: int, updates: int = 1
+) -> optax.GradientTransformation:
   """Returns an optimiser, the gradient clipped to a global norm unless 0.
+
+  Args:
+    optim: its settings.
+    steps: of the training.
+    updates: of its network in each of them.
 
   Raises:
     InputError: there is none of that name.
@@ -44,7 +55,8 @@ def make_tx(optim: ConfigDict, steps: int) -> optax.GradientTransformation:
   if optim.name not in OPTIMISERS:
     known = ', '.join(OPTIMISERS)
     raise InputError(f'config.optim.name={optim.name}: use one of {known}')
-  tx = OPTIMISERS[optim.name](optim, make_schedule(optim, steps))
+  by_step = make_schedule(optim, steps)
+  tx = OPTIMISERS[optim.name](optim, lambda update: by_step(update // updates))
   if not optim.clip:
     return tx
   return optax.chain(optax.clip_by_global_norm(optim.clip), tx)

@@ -176,11 +176,17 @@ def average(state: State, step: Array, decay: float) -> State:
 
 
 def keep_finite(old: State, new: State, metrics: Metrics) -> State:
-  """Returns the new state where all metrics are finite, else the old one.
+  """Returns the new state where losses and gradients are finite, else the old.
 
   Either way the step counts: data order stays a function of the step alone.
+  Other metrics may be infinite, as the PSNR of a black crop that came back so.
   """
-  finite = jnp.all(jnp.isfinite(jnp.stack(list(metrics.values()))))
+  telling = [
+    value
+    for name, value in metrics.items()
+    if name.endswith(('/loss', '/grad_norm'))
+  ]
+  finite = jnp.all(jnp.isfinite(jnp.stack(telling)))
   in_a_row, total = old.skipped
   skipped = jnp.stack(
     [jnp.where(finite, 0, in_a_row + 1), jnp.where(finite, total, total + 1)]

@@ -72,6 +72,8 @@ class PairBuilder(tfds.core.GeneratorBasedBuilder):
   """Prepares pairs once; subclasses set `name` and define `find_pairs`."""
 
   VERSION = tfds.core.Version('1.0.0')
+  PAIRS = 'synthetic', 'real'
+  """What `config.data.pairs` may be."""
 
   @staticmethod
   def find_pairs(data) -> Splits:

@@ -19,10 +19,15 @@ class Builder(base.PairBuilder):
   """Pairs and photographs of `config.data.subset`."""
 
   name = 'mixture'
+  PAIRS = 'synthetic', 'real', 'mixed'
 
   @staticmethod
   def find_pairs(data) -> base.Splits:
-    """Returns the splits of all parts together; see `PairBuilder`."""
+    """Returns the splits of all parts together; see `PairBuilder`.
+
+    A picture that one part keeps for validation or test is not trained on, even
+    if another part holds it as well.
+    """
     root = base.data_root(data)
     splits = {}
     for entry in data.subset.split(','):
@@ -33,6 +38,9 @@ class Builder(base.PairBuilder):
           dataclasses.replace(pair, times=own) for pair in pairs
         )
     whole = base.complete(splits)
+    kept = {p.sharp for split in ('val', 'test') for p in whole.get(split, ())}
+    if 'train' in whole:
+      whole['train'] = [p for p in whole['train'] if p.sharp not in kept]
     if data.pairs == 'mixed':
       for split in ('val', 'test'):
         whole[split] = [dataclasses.replace(p, blur=None) for p in whole[split]]

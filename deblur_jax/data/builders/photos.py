@@ -19,6 +19,7 @@ class Builder(base.PairBuilder):
   """Sharp photographs for synthetic blur."""
 
   name = 'photos'
+  PAIRS = ('synthetic',)
 
   @staticmethod
   def find_pairs(data) -> base.Splits:
