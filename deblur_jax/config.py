@@ -75,7 +75,7 @@ def _data() -> ConfigDict:
   data.skip_bad = False  # go on without unreadable files, naming them
   data.crop = 256  # px, side of a training crop
   data.batch_size = 32  # over all devices and processes
-  data.plain_probability = 0.0  # plain areas instead; see ops/plain.py
+  data.plain_probability = 0.0  # plain pictures instead; see ops/plain.py
   data.blur = ConfigDict()  # of synthetic pairs; see ops/blur.py
   data.blur.kinds = ('gaussian',)  # gaussian, defocus, motion, linear
   data.blur.sharp = 0.0  # share of the images left unblurred

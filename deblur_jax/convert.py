@@ -76,7 +76,7 @@ def read_state_dict(path: pathlib.Path) -> StateDict:
       return safetensors.numpy.load_file(path)
     return _unwrapped(_read_torch(path))
   except (OSError, *NOT_WEIGHTS) as error:
-    raise InputError(f'{path}: no weights of torch ({error})') from None
+    raise InputError(f'{path}: no weights that can be read ({error})') from None
 
 
 def nafnet(weights: StateDict) -> tuple[dict[str, Any], Params]:

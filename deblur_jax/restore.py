@@ -112,6 +112,11 @@ def deblur(
   Raises:
     InputError: it cannot be read or written.
   """
+  if not picture_lib.is_writable(target):
+    raise InputError(
+      f'{target}: no format that can be written; name the result, as in '
+      '--output=NAME.png'
+    )
   if target.exists() and not files.overwrite:
     raise InputError(f'{target}: is there already; --overwrite replaces it')
   picture = picture_lib.read(source, files.max_pixels)
@@ -129,7 +134,7 @@ def deblur(
     str(target),
     width,
     height,
-    tiles=sum(result.tiles for result in drawn),
+    tiles=max(result.tiles for result in drawn),
     warnings=(*picture.notes, *lost),
   )
 
@@ -163,10 +168,12 @@ def plan(
   found = [pair for path in paths for pair in expand(path)]
   if output is None:
     jobs = [(file, with_suffix(file)) for file, _ in found]
-  elif output.suffix.lower() in pictures.EXTENSIONS and not output.is_dir():
+  elif picture_lib.is_writable(output) and not output.is_dir():
     if len(found) > 1 or paths[0].is_dir():
       raise InputError(f'{output}: a file cannot hold {len(found)} pictures')
     jobs = [(found[0][0], output)]
+  elif output.is_file():
+    raise InputError(f'{output}: neither a folder nor a name of a picture')
   else:
     jobs = [(file, output / name) for file, name in found]
   check_targets(jobs)
@@ -178,9 +185,15 @@ def matches(path: pathlib.Path) -> list[pathlib.Path]:
   if path.exists() or not glob.has_magic(str(path)):
     return [path]
   found = sorted(map(pathlib.Path, glob.glob(str(path), recursive=True)))
+  found = [path for path in found if not is_result(path)]
   if not found:
     raise InputError(f'{path}: no file has such a name')
   return found
+
+
+def is_result(path: pathlib.Path) -> bool:
+  """Whether a file is named as those of an earlier run are."""
+  return path.stem.endswith((SUFFIX, pathlib.Path(UNCERTAINTY).stem))
 
 
 def expand(path: pathlib.Path) -> list[tuple[pathlib.Path, pathlib.Path]]:
@@ -192,11 +205,7 @@ def expand(path: pathlib.Path) -> list[tuple[pathlib.Path, pathlib.Path]]:
     return [(path, pathlib.Path(path.name))]
   if not path.is_dir():
     raise InputError(f'{path}: no such file or folder')
-  files = [
-    file
-    for file in pictures.list_pictures(path)
-    if not file.stem.endswith((SUFFIX, pathlib.Path(UNCERTAINTY).stem))
-  ]
+  files = [file for file in pictures.list_pictures(path) if not is_result(file)]
   if not files:
     raise InputError(f'{path}: no pictures in this folder')
   return [(file, file.relative_to(path)) for file in files]
@@ -229,9 +238,11 @@ def choose_device(name: str) -> None:
   jax.config.update('jax_platforms', name)
   try:
     jax.devices()
-  except RuntimeError as error:
-    reason = str(error).splitlines()[0]
-    raise InputError(f'--device={name}: none here ({reason})') from None
+  except RuntimeError:
+    # JAX's own reason is of the last backend that it tried, whichever it was.
+    raise InputError(
+      f'--device={name}: none here that JAX can use; see Install in the README'
+    ) from None
 
 
 def make_draw(flags: argparse.Namespace) -> Draw:
@@ -240,6 +251,8 @@ def make_draw(flags: argparse.Namespace) -> Draw:
   Raises:
     InputError: no such model, or one that cannot do it.
   """
+  if flags.cascade and (flags.model or flags.workdir):
+    raise InputError('--cascade names all models: drop --model and --workdir')
   workdirs = flags.cascade or [zoo.chosen(flags)]
   sampler, samples = trained.sampler_of(flags), 1
   if flags.uncertainty:
@@ -356,6 +369,8 @@ def main() -> int:
       bar.write(json.dumps(dataclasses.asdict(done)))
     else:
       bar.write(str(done), file=sys.stderr if done.error else sys.stdout)
+  if failed and len(jobs) > 1:
+    bar.write(f'{failed} of {len(jobs)} failed', file=sys.stderr)
   return SOME_FAILED if failed else 0
 
 

@@ -99,7 +99,7 @@ class Restorer:
       nonlocal tiles
       for run in self._runners:
         made, parts = run(made, number, sample)
-        tiles += parts
+        tiles = max(tiles, parts)
       return made
 
     made = turns.mean(through, pixels) if self._ensemble else through(pixels)

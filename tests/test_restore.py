@@ -14,12 +14,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from deblur_jax import restore
+from deblur_jax import restore, zoo
 from deblur_jax.data import pictures
 from deblur_jax.imaging import levels
 from deblur_jax.imaging import picture as picture_lib
 from deblur_jax.restorer import Restorer
 from deblur_jax.runner import Result
+from deblur_jax.types import InputError
 from tests.runs import (
   command,
   finish,
@@ -210,6 +211,49 @@ def test_globs_and_folders_are_searched(workdir, tmp_path):
   )
   assert status == 0
   assert stdout.count(' -> ') == 4
+  for hidden in ('.trash/e.png', '._a.png'):
+    save(tmp_path / 'in' / hidden, picture())
+  beside = tmp_path / 'in' / '*.png'
+  for asked in (tmp_path / 'in', beside):
+    status, stdout, _ = run(workdir, asked, '--overwrite')
+    assert status == 0
+    assert stdout.count(' -> ') == (4 if asked != beside else 2)
+  assert not list(tmp_path.rglob('.*_deblurred*'))
+  assert not list(tmp_path.rglob('*_deblurred_deblurred*'))
+
+
+@pytest.mark.parametrize('name', ['photo', 'photo.heic'])
+def test_what_cannot_be_written_is_told_and_others_go_on(
+  name, workdir, tmp_path
+):
+  odd = save(tmp_path / 'photo.png', picture()).rename(tmp_path / name)
+  plain = save(tmp_path / 'plain.png', picture())
+  status, stdout, stderr = run(workdir, odd, plain)
+  assert status == 1
+  assert f'failed: {tmp_path}/photo_deblurred' in stderr
+  assert '--output=NAME.png' in stderr and '1 of 2 failed' in stderr
+  assert stdout.count(' -> ') == 1
+  status, _, _ = run(workdir, odd, f'--output={tmp_path}/named.png')
+  assert status == 0
+  assert (tmp_path / 'named.png').is_file()
+
+
+def test_a_file_is_no_folder_of_results(workdir, tmp_path):
+  photo = save(tmp_path / 'photo.png', picture())
+  taken = tmp_path / 'notes'
+  taken.write_text('mine')
+  status, _, stderr = run(workdir, photo, f'--output={taken}')
+  assert status == 2
+  assert f'{taken}: neither a folder nor a name of a picture' in stderr
+
+
+def test_models_are_chosen_in_one_way(workdir, tmp_path):
+  photo = save(tmp_path / 'photo.png', picture())
+  status, _, stderr = run(workdir, photo, '--cascade=cnn,gan')
+  assert status == 2
+  assert 'drop --model and --workdir' in stderr
+  with pytest.raises(InputError, match='gna: neither a model in the box'):
+    zoo.find('gna')
 
 
 def test_a_result_may_not_overwrite_an_input(workdir, tmp_path):

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from deblur_jax.types import InputError
 
 EXTENSIONS = frozenset(
-  ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+  ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.tif', '.tiff', '.webp')
 )
 MAX_PIXELS = 500_000_000
 WHITE = {'F': 1.0, **dict.fromkeys(('I', 'I;16', 'I;16B', 'I;16L'), 65535.0)}
@@ -18,10 +18,18 @@ WHITE = {'F': 1.0, **dict.fromkeys(('I', 'I;16', 'I;16B', 'I;16L'), 65535.0)}
 
 
 def list_pictures(folder: pathlib.Path) -> list[pathlib.Path]:
-  """Returns the picture files below `folder`, sorted by relative name."""
+  """Returns the picture files below `folder`, sorted by relative name.
+
+  What is hidden is left out: macOS keeps a file ._NAME.jpg beside NAME.jpg.
+  """
+
+  def is_picture(name: pathlib.Path) -> bool:
+    hidden = any(part.startswith('.') for part in name.parts)
+    return not hidden and name.suffix.lower() in EXTENSIONS
+
   files = (path for path in folder.rglob('*') if path.is_file())
-  pictures = [path for path in files if path.suffix.lower() in EXTENSIONS]
-  return sorted(pictures, key=lambda path: path.relative_to(folder).as_posix())
+  names = filter(is_picture, (path.relative_to(folder) for path in files))
+  return [folder / name for name in sorted(names, key=pathlib.Path.as_posix)]
 
 
 def read_rgb(path: pathlib.Path) -> np.ndarray:

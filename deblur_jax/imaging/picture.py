@@ -18,7 +18,7 @@ QUALITY = 95
 GREY_MODES = ('1', 'L', 'LA', 'La', 'I', 'F')
 DEEP = frozenset(('.png', '.tif', '.tiff'))
 """Formats that hold 16 bits."""
-OPAQUE = frozenset(('.jpg', '.jpeg', '.bmp'))
+OPAQUE = frozenset(('.jpg', '.jpeg', '.jfif', '.bmp'))
 """Formats that hold no transparency."""
 DESCRIPTIVE = {
   ExifTags.Base.ImageDescription,
@@ -137,6 +137,12 @@ def read_exif(image: Image.Image) -> dict[str, bytes]:
   return {'exif': exif.tobytes()} if exif else {}
 
 
+def is_writable(path: pathlib.Path) -> bool:
+  """Whether pictures can be written in the format of a path's extension."""
+  formats = Image.registered_extensions()
+  return formats.get(path.suffix.lower()) in Image.SAVE
+
+
 def write(
   picture: Picture, path: pathlib.Path, quality: int = QUALITY
 ) -> tuple[str, ...]:
@@ -157,7 +163,7 @@ def write(
     lost.append(f'{extension} holds 8 bits: 16 were cut')
     picture, deep = shallow(picture), False
   if deep and extension != '.png' and 'exif' in picture.info:
-    lost.append('EXIF data of 16-bit TIFF')
+    lost.append('16-bit TIFF: EXIF data was dropped')
   with files.whole(path) as temporary:
     if deep:
       write_deep(picture, temporary)

@@ -36,8 +36,19 @@ def path(name: str) -> pathlib.Path:
 
 
 def find(text: str) -> pathlib.Path:
-  """Returns the folder of a model: one in the box by its name, or a workdir."""
-  return FOLDER / text if text in names() else pathlib.Path(text)
+  """Returns the folder of a model: one in the box by its name, or a workdir.
+
+  Raises:
+    InputError: it is neither.
+  """
+  if text in names():
+    return FOLDER / text
+  if not pathlib.Path(text).is_dir():
+    have = ', '.join(names())
+    raise InputError(
+      f'{text}: neither a model in the box ({have}) nor a folder'
+    )
+  return pathlib.Path(text)
 
 
 def home(workdir: pathlib.Path) -> pathlib.Path:
@@ -59,4 +70,9 @@ def chosen(flags: argparse.Namespace) -> pathlib.Path:
   Raises:
     InputError: the box holds no such model.
   """
+  if str(flags.workdir) in names() and not flags.workdir.is_dir():
+    raise InputError(
+      f'--workdir={flags.workdir}: no such folder; a model in the box is asked '
+      f'for by --model={flags.workdir}'
+    )
   return flags.workdir or path(flags.model or DEFAULT)

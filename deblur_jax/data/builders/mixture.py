@@ -71,7 +71,10 @@ def find_part(root: pathlib.Path, part: str, kind: str) -> base.Splits:
   """
   place = root / part
   if not place.is_dir():
-    raise InputError(f'{place}: no such folder (config.data.subset={part})')
+    raise InputError(
+      f'{place}: no such folder (config.data.subset={part}); '
+      'config.data.manual_dir or $DEBLUR_DATA names the one that holds it'
+    )
   paired = any(
     (place / split / 'blur').is_dir() for split in (*base.SPLITS, '')
   )
