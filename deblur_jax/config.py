@@ -11,7 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from deblur_jax import files
+from deblur_jax import files, options
 from deblur_jax.types import InputError
 
 FILE = 'config.json'
@@ -188,9 +188,7 @@ def load_file(spec: str) -> ConfigDict:
   Raises:
     InputError: there is no such file, or it refuses the argument.
   """
-  path, _, argument = spec.partition(':')
-  if not pathlib.Path(path).is_file():
-    raise InputError(f'{path}: no such config file; see configs/')
+  path, argument = options.config_path(spec), spec.partition(':')[2]
   module_spec = importlib.util.spec_from_file_location('config_file', path)
   module = importlib.util.module_from_spec(module_spec)
   module_spec.loader.exec_module(module)

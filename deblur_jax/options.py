@@ -1,5 +1,7 @@
 """The command line of `main`: its flags, and the config with its changes."""
 
+import pathlib
+
 from absl import flags
 from ml_collections import config_flags
 
@@ -15,12 +17,28 @@ HELP = {
 }
 
 
+def config_path(spec: str) -> pathlib.Path:
+  """Returns the file of 'FILE.py' or 'FILE.py:ARGUMENT'.
+
+  Raises:
+    InputError: there is no such file.
+  """
+  path = pathlib.Path(spec.partition(':')[0])
+  if not path.is_file():
+    raise InputError(f'{path}: no such config file; see configs/')
+  return path
+
+
 def parse(argv: list[str]) -> flags.FlagValues:
   """Parses the command line.
 
   Raises:
-    InputError: an unknown flag or config key, or a value that does not fit.
+    InputError: no such config file, an unknown flag or config key, or a value
+      that does not fit.
   """
+  for given in argv:
+    if given.startswith('--config='):
+      config_path(given.partition('=')[2])
   values = flags.FlagValues()
   config_flags.DEFINE_config_file(
     'config', None, HELP['config'], flag_values=values, sys_argv=argv

@@ -103,6 +103,11 @@ def test_unknown_config_is_refused(spec, monkeypatch):
     config_lib.load_file(spec)
 
 
+def test_a_missing_config_file_is_named():
+  with pytest.raises(InputError, match='nope.py: no such config file'):
+    options.parse(['main', '--config=configs/nope.py:small'])
+
+
 def test_a_flag_without_dashes_is_refused():
   given = ['main', '--config=configs/cnn_photos.py', 'config.steps=5']
   with pytest.raises(InputError, match='config.steps=5: flags begin with --'):
