@@ -76,11 +76,12 @@ def _cells(image, count, method):
 
 def _shapes(image, key):
   """Shaded shapes of the image's colours, f32[H,W,3], one over the other."""
-  ground, *keys = jax.random.split(key, _SHAPES + 1)
-  picture = _shaded(image, ground)
-  for each in keys:
-    picture = _lay(picture, image, each)
-  return picture
+  keys = jax.random.split(key, _SHAPES + 1)
+
+  def lay(below, own):
+    return _lay(below, image, own), None
+
+  return jax.lax.scan(lay, _shaded(image, keys[0]), keys[1:])[0]
 
 
 def _lay(picture, image, key):
