@@ -61,7 +61,7 @@ def opened(
           f'{path}: {image.width}x{image.height} pixels; the limit is '
           f'{max_pixels} (--max_pixels in restore)'
         )
-      if image.mode in WHITE:
+      if image.mode in ('F', 'I'):  # others hold no level beyond theirs
         low, high = image.getextrema()
         if not 0 <= low <= high <= WHITE[image.mode]:
           raise InputError(
