@@ -99,6 +99,19 @@ def test_new_blocks_are_the_identity():
   np.testing.assert_array_equal(y, x)
 
 
+def test_both_halves_of_new_blocks_learn_about_as_fast():
+  x = jax.random.normal(jax.random.key(0), (2, 16, 16, 64))
+  params = jax.jit(NAFBlock().init)(jax.random.key(1), x)
+
+  def difference(params):
+    target = jax.random.normal(jax.random.key(2), x.shape)
+    return jnp.mean((NAFBlock().apply(params, x) - target) ** 2)
+
+  grads = jax.jit(jax.grad(difference))(params)['params']
+  spatial, pointwise = (jnp.abs(grads[k]).mean() for k in ('beta', 'gamma'))
+  assert spatial > pointwise / 10
+
+
 def test_blocks_of_a_level_start_differently():
   net = NAFNet(width=4, encoder=(2,), middle=0, decoder=(0,))
   params = jax.jit(net.init)(jax.random.key(0), picture(2, 2))['params']

@@ -38,6 +38,7 @@ class Weights(nn.Module):
   shape: tuple[int, int, int, int]
   use_bias: bool = True
   init: nn.initializers.Initializer = kernel_init
+  bias_init: nn.initializers.Initializer = nn.initializers.zeros
 
   @nn.compact
   def __call__(self) -> tuple[Array, ...]:
@@ -45,7 +46,7 @@ class Weights(nn.Module):
     kernel = self.param('kernel', self.init, self.shape)
     if not self.use_bias:
       return (kernel,)
-    return kernel, self.param('bias', nn.initializers.zeros, self.shape[-1:])
+    return kernel, self.param('bias', self.bias_init, self.shape[-1:])
 
 
 class Affine(nn.Module):

@@ -39,8 +39,8 @@ class NAFBlock(nn.Module):
     def norm(name):
       return layers.Affine(c, name=name)()
 
-    def conv(name, *shape):
-      return layers.Weights(shape, name=name)()
+    def conv(name, *shape, **how):
+      return layers.Weights(shape, name=name, **how)()
 
     def skip(name):
       return self.param(name, nn.initializers.zeros, (c,))
@@ -52,7 +52,10 @@ class NAFBlock(nn.Module):
     else:
       y = layers.conv1x1(timestep.modulate(y, affine, embedding), *wider)
     y = layers.depthwise3x3(y, *conv('conv2', 3, 3, 1, 2 * c))
-    attention = conv('sca', 1, 1, c, c)
+    # From zero, as means times small weights, attention would be next to
+    # nothing, and so would the gradient of all before it: many blocks of a deep
+    # network would never learn to look at their neighbours.
+    attention = conv('sca', 1, 1, c, c, bias_init=nn.initializers.ones)
     last = _scaled(skip('beta'), *conv('conv3', 1, 1, c, c))
     x += _attended(self.window, y, attention, last)
 
