@@ -1,8 +1,8 @@
 """The baseline network on the embedded photographs.
 
 python -m deblur_jax.main --config=configs/baseline_photos.py
-  all kinds of blur; one modern GPU. Three photographs make a check of the
-  whole path, not a model to use.
+  all kinds of blur; one modern GPU (24 GB).
+  Three photographs make a check of the whole path, not a model to use.
 python -m deblur_jax.main --config=configs/baseline_photos.py:small
   Gaussian blur of sigma 1-2.5; two CPU cores, one or two minutes.
 """

@@ -3,7 +3,7 @@
 python -m deblur_jax.main --config=configs/baseline_universal.py
   one modern GPU (24 GB).
 python -m deblur_jax.main --config=configs/baseline_universal.py:small
-  as long on two CPU cores as the CNN in the box.
+  600 steps, which take one busy CPU core a little more than an hour.
 
 The data are folders of one's own: see deblur_jax/data/builders/mixture.py.
 """

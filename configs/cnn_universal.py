@@ -3,8 +3,8 @@
 python -m deblur_jax.main --config=configs/cnn_universal.py
   one GPU of 32 GB, or of 24 GB with --config.accumulate=2; 17.1 M parameters.
 python -m deblur_jax.main --config=configs/cnn_universal.py:small
-  the model in the box, `--model=cnn`; two CPU cores for ten hours,
-  in the parts that its card tells.
+  two CPU cores, about an hour. The model in the box, `--model=cnn`, went on
+  from there: docs/training.md tells the parts.
 
 The data are folders of one's own: see deblur_jax/data/builders/mixture.py.
 """

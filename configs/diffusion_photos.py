@@ -1,8 +1,9 @@
 """Diffusion on the embedded photographs.
 
 python -m deblur_jax.main --config=configs/diffusion_photos.py
-  all kinds of blur; one modern GPU. Three photographs make a check of the
-  whole path, not a model to use.
+  all kinds of blur; one GPU of 40 GB with
+  --config.accumulate=4, or eight without.
+  Three photographs make a check of the whole path, not a model to use.
 python -m deblur_jax.main --config=configs/diffusion_photos.py:small
   Gaussian blur of sigma 1-2.5; two CPU cores, one or two minutes.
 """

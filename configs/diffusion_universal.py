@@ -5,8 +5,9 @@ python -m deblur_jax.main --config=configs/diffusion_universal.py
 python -m deblur_jax.main --config=configs/diffusion_universal.py:small \
   --init_from=DIR
   the model in the box, `--model=diffusion`; two CPU cores for 40 minutes at
-  --config.steps=4800, then on in the parts that its card tells. Its predictor
-  is a CNN, and stays so; its denoiser starts as that CNN with fewer blocks.
+  --config.steps=4800, then on in the parts that docs/training.md tells. Its
+  predictor is a CNN, and stays so; its denoiser starts as that CNN with fewer
+  blocks.
   DIR is a workdir of cnn_universal.py:small, or deblur_jax/zoo/cnn; to go on,
   deblur_jax/zoo/diffusion with --config.predictor.nafnet.middle=3, as its
   predictor is an older CNN.

@@ -1,8 +1,9 @@
 """GAN on the embedded photographs.
 
 python -m deblur_jax.main --config=configs/gan_photos.py
-  all kinds of blur; one modern GPU. Three photographs make a check of the
-  whole path, not a model to use.
+  all kinds of blur; one GPU of 48 GB, or of 24 GB with
+  --config.accumulate=2.
+  Three photographs make a check of the whole path, not a model to use.
 python -m deblur_jax.main --config=configs/gan_photos.py:small
   Gaussian blur of sigma 1-2.5; two CPU cores, one or two minutes.
 """

@@ -82,9 +82,7 @@ def cascade(first: trained.Model, second: trained.Model) -> Contender:
   steps = [trained.make_restore(m.config, m.family) for m in (first, second)]
 
   def restore(params: Params, blur: Array, ids: Array) -> Array:
-    passed = steps[0](params['first'], blur, ids)
-    # The second was trained on pictures of 8 bits.
-    passed = jnp.round(passed.clip(0, 1) * 255) / 255
+    passed = steps[0](params['first'], blur, ids).clip(0, 1)
     return steps[1](params['second'], passed, ids)
 
   return _trained(

@@ -94,8 +94,10 @@ def nafnet(weights: StateDict) -> tuple[dict[str, Any], Params]:
     tree = {
       'intro': _convolution(weights, 'intro'),
       'ending': _convolution(weights, 'ending'),
-      'middle': _blocks(weights, 'middle_blks'),
     }
+    middle = _count(weights, 'middle_blks')
+    if middle:
+      tree['middle'] = _blocks(weights, 'middle_blks')
     for level, count in enumerate(encoder):
       tree[f'down_{level}'] = _convolution(weights, f'downs.{level}')
       if count:
@@ -109,7 +111,7 @@ def nafnet(weights: StateDict) -> tuple[dict[str, Any], Params]:
   fields = {
     'width': tree['intro']['kernel'].shape[-1],
     'encoder': encoder,
-    'middle': _count(weights, 'middle_blks'),
+    'middle': middle,
     'decoder': decoder,
   }
   return fields, {'params': tree}

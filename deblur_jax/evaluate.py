@@ -173,9 +173,8 @@ def evaluate(
   model = trained.load(workdir, wanted, sampler)
   test = open_test(model.config, data)
   if output is None:
-    changes = [f'{key}_{value}' for key, value in sampler.items()]
-    own = not data and not changes
-    name = '_'.join([test.dataset, *changes])
+    own = not data and not sampler
+    name = '_'.join([test.dataset, *named(sampler)])
     home = zoo.home(workdir)
     output = home if own else home / 'evaluations' / name
   return judge(contenders.of_model(model), test, output)
@@ -258,11 +257,11 @@ def sweep(
   workdir: pathlib.Path,
   key: str,
   values: Sequence[Any],
-  output: pathlib.Path,
   wanted: str = '',
   data: str = '',
+  output: pathlib.Path | None = None,
   sampler: trained.Sampler = trained.NO_CHANGES,
-) -> list[dict[str, Any]]:
+) -> tuple[pathlib.Path, list[dict[str, Any]]]:
   """Scores a model once for each value of a key of its sampler.
 
   Writes curve.csv and curve.png, distortion against detail, and each value's
@@ -272,14 +271,18 @@ def sweep(
     workdir: of a training run.
     key: one of `SAMPLER`.
     values: of that key.
-    output: folder of the files.
     wanted, data, sampler: as of `evaluate`.
+    output: folder of the files; None for workdir/evaluations/sweep_NAME.
 
   Returns:
-    What the evaluation.json of each value holds.
+    The curve's picture, and what the evaluation.json of each value holds.
   """
   records = []
   test = open_test(config_lib.load(workdir), data)
+  if output is None:
+    step = [f'step_{wanted}'] if wanted else []
+    name = '_'.join(['sweep', key, test.dataset, *step, *named(sampler)])
+    output = zoo.home(workdir) / 'evaluations' / name
   for value in values:
     model = trained.load(workdir, wanted, {**sampler, key: value})
     folder = output / f'{key}_{value}'
@@ -289,16 +292,21 @@ def sweep(
     for value, record in zip(values, records, strict=True)
   ]
   tables.write_csv(output / 'curve.csv', rows)
-  axes = 'psnr', 'sharpness'
+  curve, axes = output / 'curve.png', ('psnr', 'sharpness')
   points = [tuple(row[f'{name}_output'] for name in axes) for row in rows]
   curves.tradeoff(
-    output / 'curve.png',
+    curve,
     ('PSNR (dB), output against sharp', 'sharpness (1 = as the original)'),
     points,
     [f'{key} {value}' for value in values],
     records[0]['config'],
   )
-  return records
+  return curve, records
+
+
+def named(sampler: trained.Sampler) -> list[str]:
+  """Returns what in a folder's name tells of changes to the sampler."""
+  return [f'{key}_{value}' for key, value in sampler.items()]
 
 
 def flat(record: Mapping[str, Any]) -> Row:
@@ -429,18 +437,19 @@ def main() -> None:
   trained.add_sampler_flags(parser)
   flags = parser.parse_args()
   workdir = zoo.chosen(flags)
-  how = {'data': flags.data, 'sampler': trained.sampler_of(flags)}
+  how = {
+    'wanted': flags.step,
+    'data': flags.data,
+    'output': flags.output,
+    'sampler': trained.sampler_of(flags),
+  }
   if flags.sweep:
-    key, values = parse_sweep(flags.sweep)
-    home = zoo.home(workdir)
-    output = flags.output or home / 'evaluations' / f'sweep_{key}'
-    how['wanted'] = flags.step
-    for record in sweep(workdir, key, values, output, **how):
+    curve, records = sweep(workdir, *parse_sweep(flags.sweep), **how)
+    for record in records:
       print(tables.evaluation(record))
-    print(f'curve: {output / "curve.png"}')
+    print(f'curve: {curve}')
   else:
-    record = evaluate(workdir, flags.step, output=flags.output, **how)
-    print(tables.evaluation(record))
+    print(tables.evaluation(evaluate(workdir, **how)))
 
 
 if __name__ == '__main__':

@@ -24,7 +24,7 @@ def config_path(spec: str) -> pathlib.Path:
     InputError: there is no such file.
   """
   path = pathlib.Path(spec.partition(':')[0])
-  if not path.is_file():
+  if path.suffix != '.py' or not path.is_file():
     raise InputError(f'{path}: no such config file; see configs/')
   return path
 

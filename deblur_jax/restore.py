@@ -49,11 +49,13 @@ class Files:
     quality: of JPEG and WebP results, 1 to 100.
     overwrite: whether results may replace files.
     max_pixels: of an input.
+    uncertainty: whether a picture of it lies beside each result.
   """
 
   quality: int = picture_lib.QUALITY
   overwrite: bool = False
   max_pixels: int = pictures.MAX_PIXELS
+  uncertainty: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,8 +119,9 @@ def deblur(
       f'{target}: no format that can be written; name the result, as in '
       '--output=NAME.png'
     )
-  if target.exists() and not files.overwrite:
-    raise InputError(f'{target}: is there already; --overwrite replaces it')
+  for made in results(target, files.uncertainty):
+    if made.exists() and not files.overwrite:
+      raise InputError(f'{made}: is there already; --overwrite replaces it')
   picture = picture_lib.read(source, files.max_pixels)
   drawn = draw(picture.pixels, source.name)
   samples = [result.pixels for result in drawn]
@@ -126,7 +129,7 @@ def deblur(
   restored = levels.from_float(mean, picture.pixels.dtype)
   result = dataclasses.replace(picture, pixels=restored)
   lost = picture_lib.write(result, target, files.quality)
-  if len(samples) > 1:
+  if files.uncertainty:
     write_uncertainty(samples, target)
   height, width = restored.shape[:2]
   return Done(
@@ -147,12 +150,20 @@ def write_uncertainty(
   grey = np.repeat(
     levels.from_float(deviation, np.uint8)[..., None], 3, axis=-1
   )
-  path = target.with_name(f'{target.stem}{UNCERTAINTY}')
-  picture_lib.write(picture_lib.Picture(grey, grey=True), path)
+  picture = picture_lib.Picture(grey, grey=True)
+  picture_lib.write(picture, results(target, uncertainty=True)[1])
+
+
+def results(target: pathlib.Path, uncertainty: bool) -> list[pathlib.Path]:
+  """Returns all files that restoring into `target` makes."""
+  beside = target.with_name(f'{target.stem}{UNCERTAINTY}')
+  return [target, beside] if uncertainty else [target]
 
 
 def plan(
-  inputs: Sequence[pathlib.Path], output: pathlib.Path | None = None
+  inputs: Sequence[pathlib.Path],
+  output: pathlib.Path | None = None,
+  uncertainty: bool = False,
 ) -> list[Job]:
   """Finds the pictures and says where each result goes.
 
@@ -160,6 +171,7 @@ def plan(
     inputs: picture files, folders searched for pictures, or globs.
     output: a file for one input, else a folder; None puts NAME_deblurred.EXT
       beside each input.
+    uncertainty: as in `Files`.
 
   Raises:
     InputError: an input is missing or empty, or a target cannot be right.
@@ -176,7 +188,7 @@ def plan(
     raise InputError(f'{output}: neither a folder nor a name of a picture')
   else:
     jobs = [(file, output / name) for file, name in found]
-  check_targets(jobs)
+  check_targets(jobs, uncertainty)
   return jobs
 
 
@@ -216,17 +228,18 @@ def with_suffix(path: pathlib.Path) -> pathlib.Path:
   return path.with_name(f'{path.stem}{SUFFIX}{path.suffix}')
 
 
-def check_targets(jobs: Sequence[Job]) -> None:
+def check_targets(jobs: Sequence[Job], uncertainty: bool = False) -> None:
   """Raises InputError if a result would replace an input or another result."""
   taken = {source.resolve(): source for source, _ in jobs}
   for source, target in jobs:
-    own = target.resolve()
-    if own in taken:
-      raise InputError(
-        f'{target}: the result of {source} would overwrite {taken[own]}; '
-        'choose another --output'
-      )
-    taken[own] = target
+    for made in results(target, uncertainty):
+      own = made.resolve()
+      if own in taken:
+        raise InputError(
+          f'{made}: the result of {source} would overwrite {taken[own]}; '
+          'choose another --output'
+        )
+      taken[own] = made
 
 
 def choose_device(name: str) -> None:
@@ -306,7 +319,7 @@ def parse() -> argparse.Namespace:
   add(
     '--ensemble',
     action='store_true',
-    help='mean over eight flips and turns: better, and eight times slower',
+    help='mean over eight flips and turns: more PSNR, eight times slower',
   )
   add('--strength', type=float, default=1.0, help='0 (input) to 1 (result)')
   add(
@@ -351,10 +364,12 @@ def parse() -> argparse.Namespace:
 def main() -> int:
   """The command; see the module docstring."""
   flags = parse()
-  jobs = plan(flags.inputs, flags.output)
+  jobs = plan(flags.inputs, flags.output, flags.uncertainty)
   if flags.device:
     choose_device(flags.device)
-  files = Files(flags.quality, flags.overwrite, flags.max_pixels)
+  files = Files(
+    flags.quality, flags.overwrite, flags.max_pixels, flags.uncertainty
+  )
   failed = 0
   bar = tqdm.tqdm(
     restore(jobs, make_draw(flags), files),

@@ -97,8 +97,9 @@ class Restorer:
 
     def through(made: np.ndarray) -> np.ndarray:
       nonlocal tiles
-      for run in self._runners:
-        made, parts = run(made, number, sample)
+      for place, run in enumerate(self._runners):
+        given = made.clip(0, 1) if place else made
+        made, parts = run(given, number, sample)
         tiles = max(tiles, parts)
       return made
 

@@ -32,7 +32,7 @@ from deblur_jax.train_lib import (
   step,
   writer,
 )
-from deblur_jax.train_lib.checkpoint import Checkpoints, has_checkpoints
+from deblur_jax.train_lib.checkpoint import Checkpoints, has_checkpoints, newest
 from deblur_jax.types import (
   Array,
   Batch,
@@ -190,6 +190,8 @@ def claim(
         f'{workdir} was made with another config ({"; ".join(changed)}): '
         'choose another --workdir, or delete this one'
       )
+    if newest(workdir) >= config.steps:
+      return held  # the record is of the code that trained it
     history = config_lib.load_record(workdir).get('history', ())
   config_lib.save(config, workdir, name, history)
   return held
@@ -379,9 +381,14 @@ def make_validate(
     params = parallel.gathered(mesh)(params)
     restored = restore(params, batch['blur'], batch['id'])
     levels = metrics_lib.to_uint8_levels(restored)
-    scores = {
-      name: jnp.mean(metric(levels, batch['sharp']), where=batch['mask'])
+    values = {
+      name: metric(levels, batch['sharp'])
       for name, metric in metrics_lib.METRICS.items()
+    }
+    # A picture that came back exactly, all white as of a scan, has no PSNR.
+    scores = {
+      name: jnp.mean(value, where=batch['mask'] & jnp.isfinite(value))
+      for name, value in values.items()
     }
     shown = [batch['blur'], restored, batch['sharp']]
     return [side[:SAMPLES] for side in shown], scores

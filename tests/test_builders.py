@@ -281,6 +281,24 @@ def test_mixture_trains_on_nothing_that_a_part_keeps_back(tmp_path):
   assert not files['train'] & (files['val'] | files['test'])
 
 
+def test_mixture_keeps_each_picture_once_for_validation_and_test(tmp_path):
+  for i in range(30):
+    save(tmp_path / 'mine' / f'{i}.png', picture(20, 30, seed=i))
+  settings = data_config('mixture', tmp_path, subset='mine*16')
+  splits = mixture.Builder.find_pairs(settings)
+  assert {pair.times for pair in splits.pop('train')} == {16}
+  assert splits.keys() == {'val', 'test'}
+  assert {p.times for pairs in splits.values() for p in pairs} == {1}
+
+
+def test_mixture_of_test_pictures_alone(tmp_path):
+  save(tmp_path / 'mine' / 'test' / '0.png', picture())
+  settings = data_config('mixture', tmp_path, subset='mine', pairs='mixed')
+  assert mixture.Builder.find_pairs(settings).keys() == {'test'}
+  with pytest.raises(InputError, match='no train split here'):
+    sources.open_split(settings, 'train')
+
+
 @pytest.mark.parametrize(
   ('subset', 'message'),
   [

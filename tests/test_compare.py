@@ -181,18 +181,6 @@ def test_folders_are_further_tests(workdirs, tmp_path):
   assert {row['dataset'] for row in told} == {'folder'}
 
 
-def test_cascade_is_one_restore_after_the_other(workdirs):
-  first, second = (trained.load(workdirs[name]) for name in MODELS)
-  blur = np.float32(picture(20, 24)[None] / 255)
-  ids = np.arange(1, dtype=np.int32)
-  batch = {'blur': blur, 'id': ids}
-  middle, _ = contenders.of_model(first).run(batch)
-  passed = {'blur': np.float32(middle / np.float32(255)), 'id': ids}
-  expected, _ = contenders.of_model(second).run(passed)
-  got, _ = contenders.cascade(first, second).run(batch)
-  np.testing.assert_array_equal(got, expected)
-
-
 def test_self_ensemble_is_the_same_for_a_turned_picture(workdirs):
   contender = contenders.self_ensemble(trained.load(workdirs['cnn']))
   blur = np.float32(picture(20, 24)[None] / 255)

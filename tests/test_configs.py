@@ -95,11 +95,11 @@ def test_differences_name_the_keys():
 
 
 @pytest.mark.parametrize(
-  'spec', ['configs/none.py', 'configs/cnn_photos.py:tiny']
+  'spec', ['configs/none.py', 'configs/cnn_photos.py:tiny', 'README.md']
 )
 def test_unknown_config_is_refused(spec, monkeypatch):
   monkeypatch.chdir(ROOT)
-  with pytest.raises(InputError, match='none.py|tiny'):
+  with pytest.raises(InputError, match='none.py|tiny|README.md'):
     config_lib.load_file(spec)
 
 

@@ -62,9 +62,10 @@ def official(width=8, encoder=(1, 2), middle=1, decoder=(1, 0)):
   return weights
 
 
-def test_official_names_make_our_tree():
-  fields, params = convert.nafnet(official())
-  assert fields == FIELDS
+@pytest.mark.parametrize('middle', [0, 1])
+def test_official_names_make_our_tree(middle):
+  fields, params = convert.nafnet(official(middle=middle))
+  assert fields == {**FIELDS, 'middle': middle}
   net = NAFNet(**fields)
   blur = jnp.zeros((1, 8, 8, 3))
   expected = jax.eval_shape(net.init, jax.random.key(0), blur)

@@ -4,6 +4,7 @@ import io
 import itertools
 import pathlib
 import struct
+import time
 import zlib
 from concurrent import futures
 from unittest import mock
@@ -15,6 +16,7 @@ from PIL import Image
 from deblur_jax.config import base_config
 from deblur_jax.data import pictures, pipeline, sources
 from deblur_jax.data.builders import base, folder
+from deblur_jax.imaging import picture as picture_lib
 from deblur_jax.types import InputError
 from tests.runs import picture, save
 
@@ -42,6 +44,41 @@ def test_exif_orientation_is_applied(tmp_path):
   path = tmp_path / 'turned.png'
   Image.fromarray(image).save(path, exif=exif)
   np.testing.assert_array_equal(pictures.read_rgb(path), np.rot90(image, -1))
+
+
+def exif_bytes(*tags):
+  """EXIF data of (number, type, bytes) each, as a camera might write them."""
+  table, beyond = struct.pack('<H', len(tags)), b''
+  end = 8 + 2 + 12 * len(tags) + 4
+  for number, kind, value in tags:
+    place = value.ljust(4, b'\0')
+    if len(value) > 4:
+      place, beyond = struct.pack('<I', end + len(beyond)), beyond + value
+    table += struct.pack('<HHI', number, kind, 1) + place
+  return b'Exif\0\0II*\0' + struct.pack('<I', 8) + table + bytes(4) + beyond
+
+
+BROKEN_EXIF = {
+  'text for a number': (0x011A, 2, b'a'),
+  'below zero': (0x8769, 9, struct.pack('<i', -5)),
+  'not a number': (0x011A, 12, struct.pack('<d', np.nan)),
+  'a number for text': (0x010E, 11, struct.pack('<f', 1.5)),
+}
+
+
+@pytest.mark.parametrize('extension', ['jpg', 'png', 'webp'])
+@pytest.mark.parametrize('broken', BROKEN_EXIF)
+def test_broken_exif_leaves_the_picture_upright(tmp_path, broken, extension):
+  turned = 0x0112, 3, struct.pack('<H', 6)
+  path = tmp_path / f'turned.{extension}'
+  exif = exif_bytes(turned, BROKEN_EXIF[broken])
+  Image.fromarray(picture(24, 16)).save(path, exif=exif)
+  assert pictures.read_rgb(path).shape == (16, 24, 3)
+  got = picture_lib.read(path)
+  assert got.pixels.shape == (16, 24, 3)
+  assert got.notes == ('broken EXIF data were dropped',)
+  picture_lib.write(got, path)
+  assert pictures.read_rgb(path).shape == (16, 24, 3)
 
 
 @pytest.mark.parametrize('mode', ['L', 'P', 'RGBA', 'CMYK', '1'])
@@ -181,13 +218,6 @@ def test_splits_are_whole_disjoint_and_stable(count):
   }
 
 
-def test_a_group_is_never_torn_apart():
-  pairs = named(f'{i}_{shot}' for i in range(12) for shot in 'abc')
-  splits = base.split_pairs(pairs, by=lambda p: p.name.split('_')[0])
-  groups = [{p.name.split('_')[0] for p in part} for part in splits.values()]
-  assert sum(map(len, groups)) == len(set.union(*groups)) == 12
-
-
 def test_two_pictures_cannot_be_split():
   with pytest.raises(InputError, match='at least 3'):
     base.split_pairs(named(['a', 'b']))
@@ -317,6 +347,20 @@ def test_order_depends_on_seed_and_step_alone():
   )
 
 
+def test_a_few_batches_are_read_ahead():
+  read, source = [], examples()
+
+  def counted(index):
+    read.append(index)
+    return source[index]
+
+  counting = sources.Examples(counted, len(source), source.real)
+  batches = pipeline.train_batches(counting, data_config('', batch_size=32), 0)
+  next(batches)
+  time.sleep(0.5)
+  assert 32 <= len(read) <= 7 * 32
+
+
 @pytest.mark.parametrize('count', [2, 4])
 def test_processes_together_load_the_same_batches(count):
   data = data_config('')
@@ -371,6 +415,13 @@ def test_whole_batches_keep_every_picture_once():
       np.testing.assert_array_equal(batch['sharp'][row], read(index)['sharp'])
   assert len(seen) == 14
   assert len(set(seen.values())) == 14
+
+
+def test_only_the_number_of_a_blur_is_taken_off_a_name():
+  for name in ('photo', 'me@home_1', 'cat@3x'):
+    for variant in pipeline.variants(name, 12):
+      assert pipeline.photograph(variant) == name
+    assert pipeline.photograph(name) == name
 
 
 def test_whole_batches_share_pictures_out_evenly():

@@ -1,11 +1,16 @@
 """What the training loop does not do: wait, and compile again."""
 
+import json
+
 import jax
+import numpy as np
 import pytest
 
 from deblur_jax import cli, train
-from deblur_jax.train_lib import processes
-from tests.runs import tiny_config
+from deblur_jax.data import sources
+from deblur_jax.families import make_family
+from deblur_jax.train_lib import parallel, processes
+from tests.runs import picture, tiny_config
 
 
 @pytest.fixture
@@ -50,3 +55,33 @@ def test_fifty_steps_wait_at_log_lines_and_compile_nothing_twice(
   assert len(programs) == 5 + 2
   assert programs[0] > 0
   assert programs[3] == programs[-1] == len(compiled)
+
+
+def test_the_record_stays_that_of_the_code_that_trained(tmp_path):
+  config = tiny_config().unlock()
+  config.steps = 1
+  train.train(config, tmp_path, 'tiny')
+  path = tmp_path / 'config.json'
+  path.write_text(json.dumps({**json.loads(path.read_text()), 'versions': {}}))
+  train.train(config, tmp_path, 'tiny')
+  assert json.loads(path.read_text())['versions'] == {}
+  config.steps = 2
+  train.train(config, tmp_path, 'tiny')
+  assert json.loads(path.read_text())['versions']
+
+
+def test_a_picture_that_comes_back_exactly_is_left_out_of_the_mean():
+  config = tiny_config().unlock()
+  config.data.blur.noise = (0.0, 0.0)
+  white = np.full((16, 16, 3), 255, np.uint8)
+  pictures = [white, picture(16, 16)]
+  source = sources.Examples(
+    lambda i: {'name': str(i), 'sharp': pictures[i]}, 2, False
+  )
+  family = make_family(config)
+  mesh = parallel.make_mesh()
+  side = np.zeros((1, 16, 16, 3), np.float32)
+  params = family.init(jax.random.key(0), {'blur': side, 'sharp': side})
+  nothing = jax.tree.map(np.zeros_like, params)  # gives back its input
+  scores, _ = train.make_validate(config, family, mesh, source)(nothing)
+  assert 0 < scores['psnr'] < 60

@@ -102,6 +102,22 @@ def test_uncertainty_lies_beside_the_result(workdir, tmp_path):
   assert len(list(tmp_path.iterdir())) == 3  # results are no inputs
 
 
+def test_no_uncertainty_replaces_another(workdir, tmp_path):
+  flags = (f'--workdir={workdir}', '--uncertainty', '--samples=2', '--nfe=1')
+  photo = save(tmp_path / 'photo.png', picture())
+  save(tmp_path / 'photo.jpg', picture())
+  done = command('restore', *flags, tmp_path)
+  assert done.returncode == 2
+  assert 'photo_deblurred_uncertainty.png: the result of' in done.stderr
+  kept = tmp_path / 'photo_deblurred_uncertainty.png'
+  kept.write_bytes(b'mine')
+  done = command('restore', *flags, photo)
+  assert done.returncode == 1
+  assert f'{kept}: is there already' in done.stderr
+  assert kept.read_bytes() == b'mine'
+  assert not (tmp_path / 'photo_deblurred.png').exists()
+
+
 def test_one_sample_has_no_uncertainty(workdir, tmp_path):
   path = save(tmp_path / 'photo.png', picture())
   flags = (f'--workdir={workdir}', '--uncertainty', '--samples=1', path)

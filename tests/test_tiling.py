@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deblur_jax import runner, trained
+from deblur_jax import contenders, runner, trained
 from deblur_jax.imaging import tiling
 from deblur_jax.restorer import Restorer
 from deblur_jax.types import InputError
@@ -131,10 +131,19 @@ def test_strength_mixes_with_the_input():
 def test_cascade_is_one_model_after_the_other():
   first, second = lively_model(), lively_model('gan', seed=1)
   pixels = picture()
-  passed = Restorer([first]).restore(pixels).pixels
+  passed = Restorer([first]).restore(pixels).pixels.clip(0, 1)
   expected = Restorer([second]).restore(passed).pixels
   got = Restorer([first, second]).restore(pixels).pixels
   np.testing.assert_array_equal(got, expected)
+
+
+def test_a_cascade_is_scored_as_it_restores():
+  models = lively_model(), lively_model('gan', seed=1)
+  pixels = picture()
+  batch = {'blur': pixels[None] / np.float32(255), 'id': np.zeros(1, np.int32)}
+  scored, _ = contenders.cascade(*models).run(batch)
+  change = Restorer(models)(pixels).astype(int) - scored[0]
+  assert np.abs(change).max() <= 1
 
 
 def test_little_memory_makes_small_tiles_and_too_little_one_line(monkeypatch):

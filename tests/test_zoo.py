@@ -1,6 +1,7 @@
 """Models as two small files, and the ones in the box."""
 
 import json
+import pathlib
 import shutil
 
 import jax
@@ -168,6 +169,7 @@ def test_it_is_scored_without_a_file_in_the_box(folder, tmp_path, monkeypatch):
   monkeypatch.chdir(place)
   evaluate.evaluate(zoo.path('gan'), data=str(PICTURES))
   assert sorted(box.rglob('*')) == before
+  assert zoo.home(pathlib.Path('../box/gan')) == pathlib.Path('runs/gan')
   assert list(place.glob('runs/gan/evaluations/*/evaluation.json'))
 
 

@@ -4,7 +4,7 @@ python -m deblur_jax.evaluate --data=configs/tests/photos.py:gaussian
   gaussian, defocus or motion; all, one of the three for each picture; or sharp,
   which asks that nothing be changed.
 
-The pictures are those of photos/test in `config.data.manual_dir`.
+The pictures are those of $DEBLUR_DATA/photos/test.
 """
 
 from deblur_jax.config import base_config

@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+import struct
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,6 +16,17 @@ EXTENSIONS = frozenset(
 MAX_PIXELS = 500_000_000
 WHITE = {'F': 1.0, **dict.fromkeys(('I', 'I;16', 'I;16B', 'I;16L'), 65535.0)}
 """By Pillow's modes of more than 8 bits: the level of full scale."""
+BROKEN_EXIF = (
+  OSError,
+  SyntaxError,
+  ValueError,
+  # Values of another type than their tag's:
+  AttributeError,
+  TypeError,
+  struct.error,
+)
+"""What Pillow raises where EXIF data cannot be read, or not be written."""
+EXIF_FIELDS = 'exif', 'Raw profile type exif'
 
 
 def list_pictures(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -39,7 +51,8 @@ def read_rgb(path: pathlib.Path) -> np.ndarray:
     InputError: the file is missing, truncated or not a picture.
   """
   with opened(path) as image:
-    return to_rgb(ImageOps.exif_transpose(image))
+    turn_upright(image)
+    return to_rgb(image)
 
 
 @contextlib.contextmanager
@@ -77,6 +90,16 @@ def opened(
     # Pillow raises SyntaxError on some broken PNG and TIFF headers.
     reason = str(error) or 'unreadable'
     raise InputError(f'{path}: broken picture ({reason})') from None
+
+
+def turn_upright(image: Image.Image) -> None:
+  """Turns a picture upright in place, if EXIF data that can be read ask so."""
+  with contextlib.suppress(*BROKEN_EXIF):
+    image.getexif()  # now kept by `image`; none if they cannot be read
+  for field in EXIF_FIELDS:
+    # From which Pillow would make them anew, and fail on what is broken there.
+    image.info.pop(field, None)
+  ImageOps.exif_transpose(image, in_place=True)
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:

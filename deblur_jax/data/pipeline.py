@@ -7,6 +7,7 @@ same global batches.
 
 import collections
 import dataclasses
+import re
 from collections.abc import Iterator
 
 import grain
@@ -73,7 +74,8 @@ def train_batches(
     .batch(local)
   )
   first = start * shard.count + shard.index
-  read = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4 * local)
+  # Batches, not examples.
+  read = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
   yield from dataset[first :: shard.count].to_iter_dataset(read)
 
 
@@ -181,7 +183,7 @@ def variants(name: str, repeats: int) -> list[str]:
 
 def photograph(name: str) -> str:
   """Returns the picture's name that a variant's name was made from."""
-  return name.partition('@')[0]
+  return re.sub(r'@\d+$', '', name)
 
 
 def stack(examples: list[NumpyBatch]) -> NumpyBatch:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyvips
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 from deblur_jax import files
 from deblur_jax.data import pictures
@@ -18,8 +18,11 @@ QUALITY = 95
 GREY_MODES = ('1', 'L', 'LA', 'La', 'I', 'F')
 DEEP = frozenset(('.png', '.tif', '.tiff'))
 """Formats that hold 16 bits."""
-OPAQUE = frozenset(('.jpg', '.jpeg', '.jfif', '.bmp'))
+JPEG = frozenset(('.jpg', '.jpeg', '.jfif'))
+OPAQUE = JPEG | {'.bmp'}
 """Formats that hold no transparency."""
+JPEG_SEGMENT = 65_000
+"""Bytes of EXIF or XMP data that JPEG surely holds, in one piece."""
 DESCRIPTIVE = {
   ExifTags.Base.ImageDescription,
   ExifTags.Base.Make,
@@ -73,10 +76,14 @@ def read(path: pathlib.Path, max_pixels: int = pictures.MAX_PIXELS) -> Picture:
     if is_deep(image):
       pixels, alpha, grey = read_deep(path)
     else:
-      ImageOps.exif_transpose(image, in_place=True)
+      pictures.turn_upright(image)
       pixels, alpha = pictures.to_rgb(image), read_alpha(image)
       grey = image.mode in GREY_MODES
-    info = {**read_info(image), **read_exif(image)}
+    info = read_info(image)
+    try:
+      info |= read_exif(image)
+    except pictures.BROKEN_EXIF:
+      notes.append('broken EXIF data were dropped')
   return Picture(pixels, alpha, grey, info, tuple(notes))
 
 
@@ -126,7 +133,11 @@ def read_info(image: Image.Image) -> dict[str, Any]:
 
 
 def read_exif(image: Image.Image) -> dict[str, bytes]:
-  """Returns {'exif': data} without the orientation, {} if there is none."""
+  """Returns {'exif': data} without the orientation, {} if there is none.
+
+  Raises:
+    One of `pictures.BROKEN_EXIF`.
+  """
   exif = image.getexif()
   if image.format == 'TIFF':  # its other tags say how the file is laid out
     dropped = set(exif) - DESCRIPTIVE
@@ -158,6 +169,11 @@ def write(
   if picture.alpha is not None and extension in OPAQUE:
     lost.append(f'{extension} holds no transparency')
     picture = dataclasses.replace(picture, alpha=None)
+  if extension in JPEG:
+    for name in ('exif', 'xmp'):
+      if len(picture.info.get(name, b'')) > JPEG_SEGMENT:
+        lost.append(f'{extension} holds no {name.upper()} data of this length')
+        picture = without(picture, name)
   deep = picture.pixels.dtype == np.uint16
   if deep and extension not in DEEP:
     lost.append(f'{extension} holds 8 bits: 16 were cut')
@@ -170,6 +186,12 @@ def write(
     else:
       write_shallow(picture, temporary, quality)
   return tuple(lost)
+
+
+def without(picture: Picture, name: str) -> Picture:
+  """Drops one part of a picture's metadata."""
+  info = {key: value for key, value in picture.info.items() if key != name}
+  return dataclasses.replace(picture, info=info)
 
 
 def shallow(picture: Picture) -> Picture:
@@ -196,7 +218,11 @@ def channels_of(picture: Picture) -> np.ndarray:
 
 
 def write_shallow(picture: Picture, path: pathlib.Path, quality: int) -> None:
-  """Writes 8 bits."""
+  """Writes 8 bits.
+
+  Raises:
+    OSError: the file cannot be written.
+  """
   channels = channels_of(picture)
   if channels.shape[2] == 1:
     channels = channels[..., 0]
@@ -205,7 +231,10 @@ def write_shallow(picture: Picture, path: pathlib.Path, quality: int) -> None:
   else:
     # What was sharpened is not to lose half of its colours' resolution.
     how = {'quality': quality, 'subsampling': 0 if quality >= 90 else 2}
-  Image.fromarray(channels).save(path, **how, **picture.info)
+  try:
+    Image.fromarray(channels).save(path, **how, **picture.info)
+  except ValueError as error:  # larger than the format holds, or its EXIF data
+    raise OSError(str(error)) from None
 
 
 def write_deep(picture: Picture, path: pathlib.Path) -> None:

@@ -9,8 +9,11 @@ from flax import linen as nn
 
 from deblur_jax.types import InputError
 
-DTYPES = 'float32', 'bfloat16', 'float16'
-"""Of the computation; parameters stay float32."""
+DTYPES = 'float32', 'bfloat16'
+"""Of the computation; parameters stay float32.
+
+float16 holds no gradient of a mean over a batch of pictures: it comes to zero.
+"""
 
 
 def build(

@@ -156,11 +156,14 @@ def vgg_distance(weights: Weights, restored: Array, sharp: Array) -> Array:
 
 def lpips(name: str, weights: Weights, image: Array, sharp: Array) -> Array:
   """LPIPS (Zhang et al. 2018, eq. 1) f32[B] of f32[B,H,W,3] in [0,1]."""
-  sides = [FEATURES[name](weights, x) for x in (image, sharp)]
-  distances = [
-    ((_unit(a) - _unit(b)) ** 2 @ linear).mean((1, 2))
-    for a, b, linear in zip(*sides, weights['linear'], strict=True)
-  ]
+  # A score is to be the same on all devices; by default, GPUs and TPUs would
+  # multiply with fewer bits.
+  with jax.default_matmul_precision('highest'):
+    sides = [FEATURES[name](weights, x) for x in (image, sharp)]
+    distances = [
+      ((_unit(a) - _unit(b)) ** 2 @ linear).mean((1, 2))
+      for a, b, linear in zip(*sides, weights['linear'], strict=True)
+    ]
   return sum(distances)
 
 

@@ -1,4 +1,4 @@
-"""The final scores, on the host, on u8[H,W,3]; MSE to SSIM are scikit-image's.
+"""The final scores, on u8[H,W,3]; MSE to SSIM are scikit-image's, on the host.
 
 A score that cannot be computed (a side smaller than the window) is NaN.
 """

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from deblur_jax.data import pipeline
+
 BASELINE = 'encoder_decoder'
 """The network of the baseline configs."""
 
@@ -56,7 +58,7 @@ class Result:
 
   def groups(self) -> list[str]:
     """Returns the photograph of each row."""
-    return [row['image'].partition('@')[0] for row in self.rows]
+    return [pipeline.photograph(row['image']) for row in self.rows]
 
   def picture(self, image: str, side: str) -> pathlib.Path:
     """Returns where a side of a picture is, if it was kept."""

@@ -154,4 +154,14 @@ class Checkpoints:
 
 def has_checkpoints(workdir: pathlib.Path) -> bool:
   """Returns whether a whole checkpoint lies in a workdir."""
-  return any(path.name.isdecimal() for path in (workdir / FOLDER).glob('*'))
+  return bool(_steps(workdir))
+
+
+def newest(workdir: pathlib.Path) -> int:
+  """Returns the last step with a whole checkpoint in a workdir that has one."""
+  return max(_steps(workdir))
+
+
+def _steps(workdir: pathlib.Path) -> list[int]:
+  names = (path.name for path in (workdir / FOLDER).glob('*'))
+  return [int(name) for name in names if name.isdecimal()]

@@ -10,7 +10,6 @@ from deblur_jax.train_lib import exported
 from deblur_jax.types import InputError
 
 FOLDER = pathlib.Path(__file__).parent
-CARD = 'card.md'
 DEFAULT = 'cnn'
 
 
@@ -53,7 +52,7 @@ def find(text: str) -> pathlib.Path:
 
 def home(workdir: pathlib.Path) -> pathlib.Path:
   """Returns where evaluations of a model go: the box itself is not written."""
-  inside = workdir.parent == FOLDER
+  inside = workdir.resolve().parent == FOLDER.resolve()
   return pathlib.Path('runs') / workdir.name if inside else workdir
 
 

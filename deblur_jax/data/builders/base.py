@@ -232,29 +232,25 @@ def hash_rank(names: Iterable[str]) -> list[str]:
   return sorted(names, key=lambda n: hashlib.sha256(n.encode()).hexdigest())
 
 
-def split_pairs(pairs: Sequence[Pair], by=lambda pair: pair.name) -> Splits:
-  """Splits pairs 80/10/10 by hash rank; none is empty from 3 groups up.
-
-  Args:
-    pairs: all pairs.
-    by: pair -> group; a group is never torn apart.
+def split_pairs(pairs: Sequence[Pair]) -> Splits:
+  """Splits pairs 80/10/10 by hash rank; none is empty from 3 pairs up.
 
   Raises:
-    InputError: there are fewer than 3 groups.
+    InputError: there are fewer than 3 pairs.
   """
-  groups = hash_rank({by(pair) for pair in pairs})
-  if len(groups) < 3:
+  names = hash_rank(pair.name for pair in pairs)
+  if len(names) < 3:
     raise InputError(
-      f'{len(groups)} pictures cannot be split into train, val and test: '
+      f'{len(names)} pictures cannot be split into train, val and test: '
       'at least 3 are needed'
     )
-  part = max(1, len(groups) // 10)
-  split_of = dict.fromkeys(groups, 'train')
-  split_of |= dict.fromkeys(groups[:part], 'test')
-  split_of |= dict.fromkeys(groups[part : 2 * part], 'val')
+  part = max(1, len(names) // 10)
+  split_of = dict.fromkeys(names, 'train')
+  split_of |= dict.fromkeys(names[:part], 'test')
+  split_of |= dict.fromkeys(names[part : 2 * part], 'val')
   splits = {split: [] for split in SPLITS}
   for pair in pairs:
-    splits[split_of[by(pair)]].append(pair)
+    splits[split_of[pair.name]].append(pair)
   return splits
 
 
