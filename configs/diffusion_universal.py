@@ -8,9 +8,9 @@ python -m deblur_jax.main --config=configs/diffusion_universal.py:small \
   --config.steps=4800, then on in the parts that docs/training.md tells. Its
   predictor is a CNN, and stays so; its denoiser starts as that CNN with fewer
   blocks.
-  DIR is a workdir of cnn_universal.py:small, or deblur_jax/zoo/cnn; to go on,
-  deblur_jax/zoo/diffusion with --config.predictor.nafnet.middle=3, as its
-  predictor is an older CNN.
+  DIR is a workdir of cnn_universal.py:small, or deblur_jax/zoo/cnn. The model
+  in the box has an older CNN; to go on from it, give the blocks that its
+  config.json tells: --config.predictor.nafnet.encoder and so on.
 
 The data are folders of one's own: see deblur_jax/data/builders/mixture.py.
 """

@@ -5,9 +5,8 @@ python -m deblur_jax.main --config=configs/gan_universal.py
 python -m deblur_jax.main --config=configs/gan_universal.py:small \
   --init_from=DIR
   the model in the box, `--model=gan`; two CPU cores for 15 minutes at
-  --config.steps=1100. DIR is a workdir of cnn_universal.py:small,
-  or deblur_jax/zoo/cnn. That in the box has more blocks, of an older CNN:
-  its config.json tells them.
+  --config.steps=1100 --config.data.plain_probability=0.2. DIR is a workdir of
+  cnn_universal.py:small, or deblur_jax/zoo/cnn.
 
 The data are folders of one's own: see deblur_jax/data/builders/mixture.py.
 """

@@ -150,7 +150,7 @@ def diffusion(config: ConfigDict, small: bool) -> ConfigDict:
       config.data.plain_probability = 0.15  # what draws, draws there as well
       config.model.name = 'nafnet'  # with the first blocks of that CNN
       _in_the_box(config.model.nafnet)
-      config.model.nafnet.encoder = (1, 2, 5)
+      config.model.nafnet.encoder = (1, 4, 5)
       config.optim.learning_rate = 1e-3
       config.optim.warmup_steps = 100
       config.ema.decay = 0.999
@@ -211,9 +211,9 @@ def _in_the_box(net: ConfigDict) -> None:
   net.width = 32
   net.halved = True
   net.upsampling = 'resize'
-  net.encoder = (1, 2, 8)
+  net.encoder = (1, 4, 8)
   net.middle = 0  # at a sixteenth of the size, blocks learned nothing of use
-  net.decoder = (1, 1, 1)
+  net.decoder = (2, 2, 2)
 
 
 def _two_cores(config: ConfigDict, steps: int = 4000, crop: int = 96) -> None:

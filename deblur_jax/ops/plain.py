@@ -17,7 +17,11 @@ _CELLS = (  # cells along a side, and how they are enlarged
   (2, 'linear'),  # slow changes
   (3, 'nearest'),  # patches with hard edges
 )
-_MOST_CONTRAST = 16.0  # up to which their colours move away from mid-grey
+_MOST_CONTRAST = (16.0, 16.0, 256.0)
+"""Up to which the colours of each move away from mid-grey.
+
+Most patches are black, white and pure: beside those, lines are drawn first.
+"""
 _SHAPED = 0.5  # of the plain pictures
 _SHAPES = 6  # laid over each other
 _EDGE = 1.2  # px over which a shape covers what is below
@@ -62,10 +66,11 @@ def _of_cells(image, key):
   """Few of the image's colours, f32[H,W,3], with contrast added."""
   numbers = jax.random.uniform(key, (4,))
   forms = jnp.stack([_cells(image, *form) for form in _CELLS])
-  plain = forms[jnp.int32(numbers[0] * len(_CELLS))]
+  form = jnp.int32(numbers[0] * len(_CELLS))
+  plain, contrast = forms[form], jnp.array(_MOST_CONTRAST)[form]
   shift = jnp.int32(numbers[2:] * jnp.array(image.shape[:2]))
   plain = jnp.roll(plain, shift, axis=(0, 1))
-  return 0.5 + (plain - 0.5) * _MOST_CONTRAST ** numbers[1]
+  return 0.5 + (plain - 0.5) * contrast ** numbers[1]
 
 
 def _cells(image, count, method):
