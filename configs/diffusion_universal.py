@@ -8,9 +8,10 @@ python -m deblur_jax.main --config=configs/diffusion_universal.py:small \
   --config.steps=4800, then on in the parts that docs/training.md tells. Its
   predictor is a CNN, and stays so; its denoiser starts as that CNN with fewer
   blocks.
-  DIR is a workdir of cnn_universal.py:small, or deblur_jax/zoo/cnn. The model
-  in the box has an older CNN; to go on from it, give the blocks that its
-  config.json tells: --config.predictor.nafnet.encoder and so on.
+  DIR is a workdir of cnn_universal.py:small, or deblur_jax/zoo/cnn. The
+  denoiser in the box began as an older CNN; to go on from zoo/diffusion, add
+  --config.model.nafnet.encoder='(1,2,5)'
+  --config.model.nafnet.decoder='(1,1,1)'.
 
 The data are folders of one's own: see deblur_jax/data/builders/mixture.py.
 """
