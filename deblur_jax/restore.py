@@ -130,7 +130,7 @@ def deblur(
   result = dataclasses.replace(picture, pixels=restored)
   lost = picture_lib.write(result, target, files.quality)
   if files.uncertainty:
-    write_uncertainty(samples, target)
+    write_uncertainty(samples, uncertainty_path(target))
   height, width = restored.shape[:2]
   return Done(
     str(source),
@@ -143,21 +143,24 @@ def deblur(
 
 
 def write_uncertainty(
-  samples: Sequence[np.ndarray], target: pathlib.Path
+  samples: Sequence[np.ndarray], path: pathlib.Path
 ) -> None:
   """Writes the deviation of samples f32[H,W,3], averaged over the colours."""
   deviation = UNCERTAIN_GAIN * np.std(samples, axis=0, ddof=1).mean(-1)
   grey = np.repeat(
     levels.from_float(deviation, np.uint8)[..., None], 3, axis=-1
   )
-  picture = picture_lib.Picture(grey, grey=True)
-  picture_lib.write(picture, results(target, uncertainty=True)[1])
+  picture_lib.write(picture_lib.Picture(grey, grey=True), path)
+
+
+def uncertainty_path(target: pathlib.Path) -> pathlib.Path:
+  """Returns NAME_uncertainty.png beside a result."""
+  return target.with_name(f'{target.stem}{UNCERTAINTY}')
 
 
 def results(target: pathlib.Path, uncertainty: bool) -> list[pathlib.Path]:
   """Returns all files that restoring into `target` makes."""
-  beside = target.with_name(f'{target.stem}{UNCERTAINTY}')
-  return [target, beside] if uncertainty else [target]
+  return [target, uncertainty_path(target)] if uncertainty else [target]
 
 
 def plan(
@@ -228,7 +231,7 @@ def with_suffix(path: pathlib.Path) -> pathlib.Path:
   return path.with_name(f'{path.stem}{SUFFIX}{path.suffix}')
 
 
-def check_targets(jobs: Sequence[Job], uncertainty: bool = False) -> None:
+def check_targets(jobs: Sequence[Job], uncertainty: bool) -> None:
   """Raises InputError if a result would replace an input or another result."""
   taken = {source.resolve(): source for source, _ in jobs}
   for source, target in jobs:

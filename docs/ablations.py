@@ -31,12 +31,16 @@ VARIANTS = {
   'deep': {
     f'{NET}.encoder': (1, 2, 12),
     f'{NET}.middle': 4,
+    f'{NET}.decoder': (1, 1, 1),
   },
-  'more blocks above': {
-    f'{NET}.encoder': (1, 4, 8),
-    f'{NET}.decoder': (2, 2, 2),
+  'fewer blocks above': {
+    f'{NET}.encoder': (1, 2, 8),
+    f'{NET}.decoder': (1, 1, 1),
   },
-  'half the blocks': {f'{NET}.encoder': (1, 1, 4)},
+  'half the blocks': {
+    f'{NET}.encoder': (1, 2, 4),
+    f'{NET}.decoder': (1, 1, 1),
+  },
   'subpixel upsampling': {f'{NET}.upsampling': 'shuffle'},
   'crop 96': {'data.crop': 96},
   'crop 192': {'data.crop': 192, 'data.batch_size': 4},

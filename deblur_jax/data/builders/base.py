@@ -257,6 +257,8 @@ def split_pairs(pairs: Sequence[Pair]) -> Splits:
 def complete(splits: Splits) -> Splits:
   """Makes a missing val or test from a tenth of train each, by hash rank.
 
+  However often it came in an epoch of training, a picture comes there once.
+
   Raises:
     InputError: train has too few pictures to share.
   """
@@ -272,7 +274,10 @@ def complete(splits: Splits) -> Splits:
   part = max(1, len(ranked) // 10)
   result = dict(splits)
   for split in missing:
-    result[split] = [train[name] for name in sorted(ranked[:part])]
+    result[split] = [
+      dataclasses.replace(train[name], times=1)
+      for name in sorted(ranked[:part])
+    ]
     ranked = ranked[part:]
   return {**result, 'train': [train[name] for name in sorted(ranked)]}
 

@@ -33,16 +33,11 @@ class Builder(base.PairBuilder):
     for entry in data.subset.split(','):
       part, times = parse(entry)
       for split, pairs in find_part(root, part, data.pairs).items():
+        own = times if split == 'train' else 1
         splits.setdefault(split, []).extend(
-          dataclasses.replace(pair, times=times) for pair in pairs
+          dataclasses.replace(pair, times=own) for pair in pairs
         )
-    # Made from training pictures, too, val and test hold each picture once.
-    whole = {
-      split: pairs
-      if split == 'train'
-      else [dataclasses.replace(pair, times=1) for pair in pairs]
-      for split, pairs in base.complete(splits).items()
-    }
+    whole = base.complete(splits)
     kept = {p.sharp for split in ('val', 'test') for p in whole.get(split, ())}
     if 'train' in whole:
       whole['train'] = [p for p in whole['train'] if p.sharp not in kept]
