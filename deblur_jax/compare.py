@@ -46,14 +46,6 @@ COLUMNS = (
   'high',
   'n',
 )
-TRAINING_ONLY = (
-  'crop',
-  'batch_size',
-  'manual_dir',
-  'plain_probability',
-  'skip_bad',
-)
-"""Keys of config.data that do not change what is tested on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,22 +141,22 @@ def plan(
 ) -> Iterator[tuple[evaluate.Test, list[trained.Model], bool]]:
   """Yields every test, the models that take it, and whether it is their own.
 
-  Models of one protocol share their own test; all take those of `data`, where
-  sharp pictures of a folder are blurred as the first model says.
+  Models share their own test where its pictures and the blur on them are the
+  same; all take those of `data`, where sharp pictures of a folder are blurred
+  as the first model says.
 
   Raises:
     InputError: there is nothing that exported models could be tested on.
   """
-  groups = {}
+  tests, groups = {}, {}
   for workdir, model in models.items():
     if not exported.is_exported(workdir):
-      groups.setdefault(protocol(model), []).append(model)
+      test = evaluate.open_test(model.config)
+      tests.setdefault(test.fingerprint, test)
+      groups.setdefault(test.fingerprint, []).append(model)
     elif not data:
       raise InputError(f'{workdir}: an exported model; give --data to test it')
-  planned = [
-    (evaluate.open_test(group[0].config), group, True)
-    for group in groups.values()
-  ]
+  planned = [(tests[mark], group, True) for mark, group in groups.items()]
   everyone = list(models.values())
   planned += [
     (evaluate.open_test(everyone[0].config, spec), everyone, False)
@@ -193,13 +185,6 @@ def distinct(tests: Sequence[evaluate.Test]) -> list[str]:
     else f'{name}_{blurred[: i + 1].count(name)}'
     for i, name in enumerate(blurred)
   ]
-
-
-def protocol(model: trained.Model) -> str:
-  """Returns what a model's own test hangs on, as text."""
-  data = json.loads(model.config.data.to_json())
-  kept = {k: v for k, v in data.items() if k not in TRAINING_ONLY}
-  return json.dumps([kept, model.config.eval.seed, model.config.eval.blurs])
 
 
 def list_contenders(

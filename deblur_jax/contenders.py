@@ -50,7 +50,7 @@ class Contender:
     network: what it is made of.
     run: restores a batch.
     made_of: (config, step, mark of the weights) of each model in it.
-    sampler: how samples are drawn, where that is asked.
+    sampler: how samples are drawn, or how each of several models draws them.
     parameters: how many it restores with.
     macs: () -> multiply-accumulates for one megapixel; 0 where it has none.
     training_images: that its models were trained on.
@@ -73,8 +73,12 @@ def of_model(model: trained.Model) -> Contender:
   """A trained model by itself."""
   restore = trained.make_restore(model.config, model.family)
   contender = _trained([model], restore, model.params, model.name)
-  sampler = json.loads(model.config.sampler.to_json())
-  return dataclasses.replace(contender, sampler=sampler)
+  return dataclasses.replace(contender, sampler=sampler_of(model))
+
+
+def sampler_of(model: trained.Model) -> dict[str, Any]:
+  """Returns how a model draws samples; of no account to most families."""
+  return json.loads(model.config.sampler.to_json())
 
 
 def cascade(first: trained.Model, second: trained.Model) -> Contender:
@@ -170,6 +174,7 @@ def _trained(
     macs=functools.partial(_macs, restore, params),
     training_images=sum(model.images for model in models),
     training_minutes=sum(model.minutes for model in models),
+    sampler={model.name: sampler_of(model) for model in models},
   )
 
 

@@ -77,7 +77,7 @@ def train(
   like = parallel.abstract(init, mesh)
   take_step = make_step(config, family, like, mesh)
   data = processes.first_alone(lambda: open_splits(config), 'data')
-  given = load_given(workdir, init_from)
+  given = load_given(config, workdir, init_from)
   validate = make_validate(config, family, mesh, data['val'])
   earlier = given.runs if given else ()
   with processes.first_alone(
@@ -147,11 +147,25 @@ def due(done: int, every: int, last: int) -> bool:
   return done == last or bool(every and done % every == 0)
 
 
-def load_given(workdir: pathlib.Path, init_from: str) -> trained.Model | None:
-  """Returns the model whose weights a new run starts from, if any."""
-  if not init_from or has_checkpoints(workdir):
+def load_given(
+  config: ConfigDict, workdir: pathlib.Path, init_from: str
+) -> trained.Model | None:
+  """Returns the model whose weights a new run starts from, if any.
+
+  Raises:
+    InputError: none is given, and the predictor would stay untrained for ever.
+  """
+  if has_checkpoints(workdir):
     return None
-  return trained.load(pathlib.Path(init_from))
+  if init_from:
+    return trained.load(pathlib.Path(init_from))
+  refines = config.family == 'diffusion' and config.process.name == 'refine'
+  if refines and not config.process.joint:
+    raise InputError(
+      'config.process.joint=False leaves the predictor as it is: give a '
+      'trained CNN with --init_from=DIR'
+    )
+  return None
 
 
 def claim(

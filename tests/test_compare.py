@@ -235,14 +235,30 @@ def test_other_pictures_or_weights_are_scored_anew(tmp_path):
   assert len(runs) == 3
 
 
-def test_models_that_are_tested_alike_share_a_test(workdirs):
+def test_models_that_are_tested_alike_share_a_test(workdirs, tmp_path):
   model = trained.load(workdirs['cnn'])
-  other = model.config.copy_and_resolve_references().unlock()
-  other.data.plain_probability = 0.5
-  alike = dataclasses.replace(model, config=other)
-  assert compare.protocol(alike) == compare.protocol(model)
-  other.data.blur.sigma = (7.0, 8.0)
-  assert compare.protocol(alike) != compare.protocol(model)
+
+  def tests(**changes):
+    other = model.config.copy_and_resolve_references().unlock()
+    other.data.update(changes)
+    both = {
+      tmp_path / 'a': model,
+      tmp_path / 'b': dataclasses.replace(model, config=other),
+    }
+    return [len(group) for _, group, _ in compare.plan(both, ())]
+
+  assert tests(plain_probability=0.5) == [2]
+  assert tests(blur={'sigma': (7.0, 8.0)}) == [1, 1]
+  for number in range(10):
+    save(tmp_path / f'{number}.png', picture(seed=number))
+  assert tests(manual_dir=str(tmp_path)) == [1, 1]
+
+
+def test_a_cascade_is_made_of_samplers_too(workdirs):
+  model = trained.load(workdirs['cnn'])
+  other = trained.load(workdirs['cnn'], sampler={'nfe': 3})
+  made = [contenders.cascade(model, last).sampler for last in (model, other)]
+  assert made[0] != made[1]
 
 
 @pytest.mark.parametrize('text', ['cnn', 'cnn>', 'a>b>c'])

@@ -87,6 +87,7 @@ def test_warm_up_is_of_pixels_alone():
   family, now, batch = make(warming)
   after, _ = update(warming, family, 'discriminator', now, batch)
   assert same(after.params, now.params)
+  assert same(after.opt, now.opt), 'or its first step would be a leap'
   alone = make_config(
     **{'gan.adversarial_weight': 0.0, 'gan.perceptual_weight': 0.0}
   )

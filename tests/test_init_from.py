@@ -107,3 +107,12 @@ def test_a_network_without_its_like_is_refused(tmp_path):
 
 def assert_equal(one, other):
   jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_a_predictor_that_stays_has_to_be_given(tmp_path):
+  config = tiny_config()
+  still = {'family': 'diffusion', 'process.joint': False}
+  config.update_from_flattened_dict({**still, 'optim.weight_decay': 0.0})
+  with pytest.raises(InputError, match='init_from'):
+    train.train(config, tmp_path / 'run', 'diffusion')
+  assert not (tmp_path / 'run').exists()

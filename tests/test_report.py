@@ -7,7 +7,7 @@ import pytest
 
 from deblur_jax import evaluate
 from deblur_jax.ops import scores
-from deblur_jax.report import figures, statistics, tables
+from deblur_jax.report import experiment, figures, statistics, tables
 
 
 def test_interval_holds_the_mean_and_shrinks_with_n():
@@ -23,12 +23,43 @@ def test_interval_holds_the_mean_and_shrinks_with_n():
   assert widths[0] > 5 * widths[1]
 
 
+@pytest.mark.parametrize('photographs', [2, 3, 10, 19, 20])
+def test_nothing_is_clear_too_often(photographs):
+  rng = np.random.default_rng(photographs)
+  trials, groups = 400, [str(i // 2) for i in range(2 * photographs)]
+  clear = 0
+  for _ in range(trials):
+    shift = rng.normal(size=photographs).repeat(2)
+    a, b = shift + rng.normal(size=(2, 2 * photographs))
+    clear += statistics.paired(a, b, groups, 1)['clear']
+  assert clear / trials < 0.1
+
+
+def test_a_lost_infinity_is_a_loss():
+  restored = [45.0, 45.0, 30.0, math.inf]
+  blurred = [math.inf, 40.0, 30.0, math.inf]
+  pair = statistics.paired(restored, blurred, list('abcd'), 1)
+  assert (pair['n'], pair['infinite'], pair['empty']) == (2, 1, 1)
+  assert pair['wins'] == (0 + 1 + 0.5 + 0.5) / 4
+
+
+def test_thirds_of_one_strength_are_one():
+  rows = [
+    {'blur_kind': kind, 'blur_strength': strength}
+    for kind, strength in [('sharp', 0.0)] * 9
+    + [('gaussian', 1.0 + i) for i in range(9)]
+  ]
+  found = {name: len(own) for name, own in experiment.by_blur(rows).items()}
+  assert found.pop('sharp 0.0-0.0 px') == 9
+  assert list(found.values()) == [3, 3, 3]
+
+
 def test_blurs_of_one_photograph_are_no_independent_pictures():
   values = [1.0] * 8 + [2.0] * 8
   photographs = ['a'] * 8 + ['b'] * 8
   both = statistics.summary(values, photographs)
-  assert (both['low'], both['high']) == (1.0, 2.0)
   assert both['mean'] == 1.5
+  assert both['low'] < 1.0 and both['high'] > 2.0
   single = statistics.summary(values, [str(i) for i in range(16)])
   assert single['low'] > 1.0
 

@@ -74,8 +74,8 @@ NO_LPIPS = (
 )
 NOTES = (
   'Scores are means over the test pictures, on 8-bit RGB. Brackets hold 95 % '
-  'bootstrap intervals over photographs: several blurs of one photograph are '
-  'no independent pictures.',
+  'intervals over photographs, as several blurs of one photograph are no '
+  "independent pictures: of a bootstrap, or, of fewer than 20, of Student's t.",
   'mse (in squared grey levels), psnr and ssim (7x7 uniform windows) are '
   "scikit-image's. ssim_gauss is that of Wang et al. 2004; ssim_matlab3d is "
   'what most deblurring papers print, and higher. lpips_* are of Zhang et al. '
@@ -145,12 +145,15 @@ def score_table(section: Section) -> Table:
 
 def left_out(section: Section) -> str:
   """Says which means leave pictures out, and why; '' where none does."""
+  first = section.results[0].record
+  shown = [(INPUT, first, 'input')]
+  shown += [(one.name, one.record, 'output') for one in section.results]
   return '; '.join(
-    f'{result.name}, {metric}: {count} {reason}'
-    for result in section.results
-    for metric, sides in result.record['metrics'].items()
+    f'{name}, {metric}: {count} {reason}'
+    for name, record, side in shown
+    for metric, sides in record['metrics'].items()
     for reason in ('infinite', 'empty')
-    if (count := sides['output'][reason])
+    if (count := sides[side][reason])
   )
 
 
@@ -193,6 +196,8 @@ def difference(metric: str, paired: Mapping[str, Any]) -> str:
     f'{tables.signed(metric, paired["mean"])} '
     f'[{tables.between(metric, paired)}], wins {100 * paired["wins"]:.0f} %'
   )
+  if missing := paired['infinite'] + paired['empty']:
+    text += f' ({missing} left out)'
   return Bold(text) if paired['clear'] else text
 
 
@@ -240,7 +245,10 @@ def breakdown_table(section: Section) -> Table:
 def by_blur(
   rows: Sequence[Mapping[str, Any]],
 ) -> dict[str, list[Mapping[str, Any]]]:
-  """Sorts rows by kind of blur, and into thirds by its strength in px."""
+  """Sorts rows by kind of blur, and into thirds by its strength in px.
+
+  Thirds of one and the same strength are one.
+  """
   groups = {}
   for kind in sorted({row['blur_kind'] for row in rows}):
     own = [row for row in rows if row['blur_kind'] == kind]
@@ -249,7 +257,8 @@ def by_blur(
       if len(part):
         members = [own[i] for i in part]
         low, high = (members[i]['blur_strength'] for i in (0, -1))
-        groups[f'{kind} {low:.1f}-{high:.1f} px'] = members
+        name = f'{kind} {low:.1f}-{high:.1f} px'
+        groups.setdefault(name, []).extend(members)
   return groups
 
 

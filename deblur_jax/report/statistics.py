@@ -9,15 +9,15 @@ from scipy import stats
 RESAMPLES = 2000
 LEVELS = (2.5, 97.5)
 """Percentiles that bound a 95 % interval."""
+FEW = 20
+"""Groups below which a bootstrap is too sure of itself."""
 
 
 def summary(values: Sequence[float], groups: Sequence[str]) -> dict:
   """Returns mean, low, high, n, infinite and empty of one score.
 
-  low and high bound the 95 % bootstrap interval of the mean (Efron 1979), with
-  whole groups resampled: several blurs of one photograph are no independent
-  pictures. They are None for fewer than two groups. Infinite and NaN values are
-  left out and counted.
+  low and high bound the 95 % interval of the mean, as `interval` says; None for
+  fewer than two groups. Infinite and NaN values are left out and counted.
 
   Args:
     values: one score per picture.
@@ -51,13 +51,16 @@ def paired(
 
   Returns:
     As `summary`, `wins`: the share of pictures on which values are better (a
-    tie is half a win), and `clear`: whether the interval excludes zero.
+    tie is half a win; infinite ones count as well), and `clear`: whether the
+    interval excludes zero.
   """
-  differences = [a - b for a, b in zip(values, reference, strict=True)]
-  result = summary(differences, groups)
+  a, b = np.asarray(values, float), np.asarray(reference, float)
+  with np.errstate(invalid='ignore'):  # two infinite ones have no difference
+    result = summary((a - b).tolist(), groups)
   if not result['n']:
     return {**result, 'wins': None, 'clear': False}
-  gains = np.sign([better * d for d in differences if math.isfinite(d)])
+  known = ~np.isnan(a) & ~np.isnan(b)
+  gains = better * (1.0 * (a > b) - (a < b))[known]
   low, high = result['low'], result['high']
   clear = low is not None and (low > 0 or high < 0)
   return {**result, 'wins': float((gains + 1).mean() / 2), 'clear': clear}
@@ -66,15 +69,23 @@ def paired(
 def interval(
   values: np.ndarray, groups: Sequence[str]
 ) -> tuple[float, float] | tuple[None, None]:
-  """Returns the 95 % bootstrap interval of the mean of f64[n].
+  """Returns the 95 % interval of the mean of f64[n].
 
-  Of one group alone nothing can be resampled: there is none.
+  A bootstrap (Efron 1979), with whole groups resampled: several blurs of one
+  photograph are no independent pictures. Of fewer than `FEW` groups, Student's
+  t with a variance between groups (Liang and Zeger 1986). Of one group alone
+  nothing is known: there is none.
   """
   names, member = np.unique(np.asarray(groups), return_inverse=True)
   if len(names) < 2:
     return None, None
   sums = np.bincount(member, values)
   sizes = np.bincount(member)
+  if len(names) < FEW:
+    mean = values.mean()
+    variance = np.var(sums - sizes * mean, ddof=1) * len(names)
+    half = stats.t.ppf(0.975, len(names) - 1) * np.sqrt(variance) / len(values)
+    return float(mean - half), float(mean + half)
   draw = np.random.default_rng(0).integers(
     len(names), size=(RESAMPLES, len(names))
   )

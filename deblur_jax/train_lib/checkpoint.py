@@ -111,7 +111,7 @@ class Checkpoints:
     return State(**self._restore(step, vars(like)))
 
   def restore_weights(self, step: int, like: State) -> Params:
-    """Restores the weights that restore pictures, and nothing else.
+    """Restores the weights of all networks, averaged ones where there are some.
 
     Raises:
       InputError: it holds other networks than `like`.

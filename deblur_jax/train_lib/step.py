@@ -105,7 +105,11 @@ def make_update(
   accumulate: int = 1,
   spread: Spread = NO_SPREAD,
 ) -> Callable[[State, Batch, Key], tuple[State, Metrics]]:
-  """Returns one optimiser step on params[name]; the others are constants."""
+  """Returns one optimiser step on params[name]; the others are constants.
+
+  A gradient of nothing but zeros is no step: Adam would count it, take its
+  means for long ones, and make the first real step many times too large.
+  """
 
   def update(state: State, batch: Batch, keys: Key) -> tuple[State, Metrics]:
     params = spread.gather(state.params)
@@ -119,12 +123,17 @@ def make_update(
 
     means = mean_over_parts(differentiate, accumulate)(batch, keys)
     (loss, metrics), grads = mean_over_devices(means)
-    own = state.params[name]
+    own, norm = state.params[name], optax.tree.norm(grads)
     updates, opt = tx.update(grads, state.opt[name], own)
-    metrics = {'loss': loss, 'grad_norm': optax.tree.norm(grads), **metrics}
+    own, opt = choose(
+      norm != 0,
+      (optax.apply_updates(own, updates), opt),
+      (own, state.opt[name]),
+    )
+    metrics = {'loss': loss, 'grad_norm': norm, **metrics}
     state = dataclasses.replace(
       state,
-      params={**state.params, name: optax.apply_updates(own, updates)},
+      params={**state.params, name: own},
       opt={**state.opt, name: opt},
     )
     return state, {f'{name}/{key}': value for key, value in metrics.items()}
@@ -192,13 +201,10 @@ def keep_finite(old: State, new: State, metrics: Metrics) -> State:
     [jnp.where(finite, 0, in_a_row + 1), jnp.where(finite, total, total + 1)]
   )
 
-  def choose(after, before):
-    return jax.tree.map(lambda a, b: jnp.where(finite, a, b), after, before)
+  kept = choose(finite, *((s.params, s.opt, s.ema) for s in (new, old)))
+  return State(old.step + 1, *kept, skipped=skipped)
 
-  return State(
-    step=old.step + 1,
-    params=choose(new.params, old.params),
-    opt=choose(new.opt, old.opt),
-    ema=choose(new.ema, old.ema),
-    skipped=skipped,
-  )
+
+def choose(which: Array, this: Any, other: Any) -> Any:
+  """Returns one of two trees: `this` where `which` b[] is true."""
+  return jax.tree.map(lambda a, b: jnp.where(which, a, b), this, other)
