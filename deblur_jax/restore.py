@@ -13,7 +13,8 @@ import json
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -37,8 +38,8 @@ SOME_FAILED = 1
 Job = tuple[pathlib.Path, pathlib.Path]
 """A picture file and where its result goes."""
 
-Draw = Callable[[np.ndarray, str], list[Result]]
-"""(pixels, name) -> samples of the sharp picture."""
+Draw = Callable[[np.ndarray, str], Iterable[Result]]
+"""(pixels, name) -> samples of the sharp picture, drawn one by one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +83,20 @@ class Done:
     )
 
 
+class Samples(NamedTuple):
+  """What is kept of the samples of a picture: all would be gigabytes.
+
+  Attributes:
+    mean: f32[H,W,3].
+    deviation: f32[H,W], averaged over the colours; None of a single one.
+    tiles: that one was made of, at most.
+  """
+
+  mean: np.ndarray
+  deviation: np.ndarray | None
+  tiles: int
+
+
 def restore(
   jobs: Sequence[Job], draw: Draw, files: Files = Files()
 ) -> Iterator[Done]:
@@ -123,32 +138,64 @@ def deblur(
     if made.exists() and not files.overwrite:
       raise InputError(f'{made}: is there already; --overwrite replaces it')
   picture = picture_lib.read(source, files.max_pixels)
-  drawn = draw(picture.pixels, source.name)
-  samples = [result.pixels for result in drawn]
-  mean = samples[0] if len(samples) == 1 else np.mean(samples, axis=0)
-  restored = levels.from_float(mean, picture.pixels.dtype)
+  made = gather(draw(picture.pixels, source.name))
+  restored = levels.from_float(made.mean, picture.pixels.dtype)
   result = dataclasses.replace(picture, pixels=restored)
   lost = picture_lib.write(result, target, files.quality)
   if files.uncertainty:
-    write_uncertainty(samples, uncertainty_path(target))
+    write_uncertainty(made.deviation, uncertainty_path(target))
   height, width = restored.shape[:2]
   return Done(
     str(source),
     str(target),
     width,
     height,
-    tiles=max(result.tiles for result in drawn),
+    tiles=made.tiles,
     warnings=(*picture.notes, *lost),
   )
 
 
-def write_uncertainty(
-  samples: Sequence[np.ndarray], path: pathlib.Path
+def gather(drawn: Iterable[Result]) -> Samples:
+  """Takes samples together as they come (Welford 1962)."""
+  count = tiles = 0
+  mean = squares = deviation = None
+  for result in drawn:
+    count, tiles = count + 1, max(tiles, result.tiles)
+    if count == 1:
+      mean = result.pixels
+    elif count == 2:
+      mean, squares = mean.copy(), np.zeros_like(mean)
+    if count > 1:
+      add(result.pixels, count, mean, squares)
+    del result  # or it would be kept while the next one is drawn
+  if count > 1:
+    squares /= count - 1
+    deviation = np.sqrt(squares, out=squares).mean(-1)
+  return Samples(mean, deviation, tiles)
+
+
+def add(
+  pixels: np.ndarray, count: int, mean: np.ndarray, squares: np.ndarray
 ) -> None:
-  """Writes the deviation of samples f32[H,W,3], averaged over the colours."""
-  deviation = UNCERTAIN_GAIN * np.std(samples, axis=0, ddof=1).mean(-1)
+  """Adds sample number `count` to the mean and to the squares, in place.
+
+  Args:
+    pixels: of the sample: f32[H,W,3].
+    count: of samples, with this one.
+    mean: of those before.
+    squares: of their deviations from it, summed.
+  """
+  for row in range(0, len(pixels), levels.ROWS):
+    some = slice(row, row + levels.ROWS)
+    change = pixels[some] - mean[some]
+    mean[some] += change / count
+    squares[some] += change * (pixels[some] - mean[some])
+
+
+def write_uncertainty(deviation: np.ndarray, path: pathlib.Path) -> None:
+  """Writes the deviation f32[H,W] of samples as a picture."""
   grey = np.repeat(
-    levels.from_float(deviation, np.uint8)[..., None], 3, axis=-1
+    levels.from_float(UNCERTAIN_GAIN * deviation, np.uint8)[..., None], 3, -1
   )
   picture_lib.write(picture_lib.Picture(grey, grey=True), path)
 
@@ -283,9 +330,9 @@ def make_draw(flags: argparse.Namespace) -> Draw:
     )
   options = ('strength', 'ensemble', 'memory', 'tile')
   run = Restorer(models, **{name: getattr(flags, name) for name in options})
-  return lambda pixels, name: [
+  return lambda pixels, name: (
     run.restore(pixels, name, sample) for sample in range(samples)
-  ]
+  )
 
 
 def percent(text: str) -> int:

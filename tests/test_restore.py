@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import time
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -188,6 +189,46 @@ def test_quality_makes_smaller_files(workdir, tmp_path):
     run(workdir, path, f'--quality={quality}', f'--output={target}')
     sizes.append(target.stat().st_size)
   assert sizes[0] < sizes[1] / 2
+
+
+@pytest.mark.parametrize('count', [1, 2, 8])
+def test_samples_are_taken_together_as_all_at_once(count):
+  rng = np.random.default_rng(0)
+  shape = count, levels.ROWS + 3, 20, 3
+  drawn = (0.5 + 0.01 * rng.normal(size=shape)).astype(np.float32)
+  drawn.flags.writeable = False  # nor are the arrays that JAX gives
+  made = restore.gather(
+    Result(pixels, tiles) for tiles, pixels in enumerate(drawn, 1)
+  )
+  assert made.tiles == count
+  np.testing.assert_allclose(made.mean, drawn.mean(0), rtol=1e-6)
+  if count > 1:
+    expected = drawn.std(0, ddof=1).mean(-1)
+    np.testing.assert_allclose(made.deviation, expected, rtol=1e-3)
+  else:
+    assert made.deviation is None
+
+
+def test_more_samples_take_no_more_memory(tmp_path):
+  source = save(tmp_path / 'photo.png', picture(1200, 900))
+
+  def peak(count):
+    def draw(pixels, name):
+      del name
+      for sample in range(count):
+        yield Result(levels.to_float(pixels) * np.float32(1 - sample / 20), 1)
+
+    files = restore.Files(overwrite=True, uncertainty=True)
+    tracemalloc.start()
+    [done] = restore.restore([(source, tmp_path / 'out.png')], draw, files)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert not done.error
+    return most / (1200 * 900 * 3 * 4)
+
+  few, many = peak(2), peak(16)
+  assert many < few + 0.1
+  assert many < 5  # in pictures of floats; two are those of `draw`
 
 
 # --- Which files ---
