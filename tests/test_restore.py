@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import struct
 import time
 import tracemalloc
 import zlib
@@ -321,6 +322,17 @@ def cut(path, share=0.5):
   path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
 
 
+def pages(path):
+  """A TIFF file of two pages, the second of which says no width."""
+  first, second = (Image.fromarray(picture(seed=i)) for i in range(2))
+  first.save(path, save_all=True, append_images=[second])
+  content = bytearray(path.read_bytes())
+  width = struct.pack('<H', 0x0100)
+  place = content.rindex(width + struct.pack('<HI', 4, 1))
+  content[place : place + 2] = struct.pack('<H', 0x00FF)
+  path.write_bytes(content)
+
+
 def test_bad_files_are_told_and_the_others_done(workdir, tmp_path):
   names = 'cut.png', 'cut.jpg', 'cut16.png', 'cut16.tif'
   for name in names:
@@ -333,17 +345,19 @@ def test_bad_files_are_told_and_the_others_done(workdir, tmp_path):
   (tmp_path / 'rubbish.jpg').write_bytes(b'rubbish' * 100)
   (tmp_path / 'empty.png').touch()
   bomb(tmp_path / 'bomb.png')
+  pages(tmp_path / 'pages.tif')
   save(tmp_path / 'z_good.png', picture())
   status, stdout, stderr = run(workdir, tmp_path, '--json')
   assert status == 1
   done = {os.path.basename(line['input']): line for line in lines(stdout)}
-  bad = {*names, 'rubbish.jpg', 'empty.png', 'bomb.png'}
+  bad = {*names, 'rubbish.jpg', 'empty.png', 'bomb.png', 'pages.tif'}
   assert set(done) == bad | {'z_good.png'}
   for name in bad:
     assert str(tmp_path / name) in done[name]['error']
     assert '\n' not in done[name]['error']
   assert '30000x30000' in done['bomb.png']['error']
   assert 'max_pixels' in done['bomb.png']['error']
+  assert 'broken picture (Missing dim' in done['pages.tif']['error']
   assert not done['z_good.png']['error']
   results = [p.name for p in tmp_path.iterdir() if 'deblurred' in p.name]
   assert results == ['z_good_deblurred.png']

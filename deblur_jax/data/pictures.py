@@ -16,16 +16,20 @@ EXTENSIONS = frozenset(
 MAX_PIXELS = 500_000_000
 WHITE = {'F': 1.0, **dict.fromkeys(('I', 'I;16', 'I;16B', 'I;16L'), 65535.0)}
 """By Pillow's modes of more than 8 bits: the level of full scale."""
-BROKEN_EXIF = (
+BROKEN = (
   OSError,
-  SyntaxError,
+  SyntaxError,  # headers of some PNG and TIFF files
   ValueError,
-  # Values of another type than their tag's:
-  AttributeError,
+  # Of later pages and frames; where it opens the first, Pillow converts them:
+  EOFError,
+  IndexError,
+  KeyError,
   TypeError,
   struct.error,
 )
-"""What Pillow raises where EXIF data cannot be read, or not be written."""
+"""What Pillow raises where a file cannot be read."""
+BROKEN_EXIF = (*BROKEN, AttributeError)  # values of another type than a tag's
+"""What it raises where EXIF data cannot be read, or not be written."""
 EXIF_FIELDS = 'exif', 'Raw profile type exif'
 
 
@@ -86,8 +90,7 @@ def opened(
     raise InputError(f'{path}: no such file') from None
   except UnidentifiedImageError:
     raise InputError(f'{path}: not a picture that can be read') from None
-  except (OSError, SyntaxError, ValueError) as error:
-    # Pillow raises SyntaxError on some broken PNG and TIFF headers.
+  except BROKEN as error:
     reason = str(error) or 'unreadable'
     raise InputError(f'{path}: broken picture ({reason})') from None
 
