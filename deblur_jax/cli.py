@@ -50,6 +50,10 @@ def run(command: Callable[[], int | None]) -> None:
   except CommandError as error:
     print(f'error: {error}', file=sys.stderr)
     status = error.status
+  except PermissionError as error:  # to read or to write: it does not say
+    reason = error.strerror or error
+    print(f'error: {error.filename or "a file"}: {reason}', file=sys.stderr)
+    status = InputError.status
   except OSError as error:
     if error.errno not in files.UNWRITABLE:
       raise

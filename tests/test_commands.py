@@ -1,11 +1,14 @@
 """The commands as a user types them."""
 
 import csv
+import errno
 import json
+import pathlib
 import re
 import shutil
 import signal
 import time
+from unittest import mock
 
 import jax
 import numpy as np
@@ -341,6 +344,19 @@ def test_bad_data_is_one_line(workdir, tmp_path):
   save(tmp_path / 'blur' / 'a.png', picture())
   save(tmp_path / 'sharp' / 'b.png', picture())
   one_line(command('evaluate', *flags), 2, tmp_path, 'no partner', 'a, b')
+
+
+def test_what_may_not_be_read_is_not_said_to_be_written(workdir, tmp_path):
+  photo = save(tmp_path / 'photo.png', picture())
+  flags = f'--workdir={workdir}', photo
+  denied = PermissionError(errno.EACCES, 'Permission denied', 'config.json')
+  with mock.patch.object(pathlib.Path, 'read_text', side_effect=denied):
+    done = command('restore', *flags)
+  one_line(done, 2, 'error: config.json: Permission denied')
+  with mock.patch.object(Image, 'open', side_effect=denied):
+    done = command('restore', *flags)
+  assert done.returncode == 1
+  assert f'failed: {photo}: cannot be read (permission denied)' in done.stderr
 
 
 def test_checkpoint_of_another_network(workdir, tmp_path):

@@ -88,6 +88,8 @@ def opened(
       yield image
   except FileNotFoundError:
     raise InputError(f'{path}: no such file') from None
+  except PermissionError:
+    raise InputError(f'{path}: cannot be read (permission denied)') from None
   except UnidentifiedImageError:
     raise InputError(f'{path}: not a picture that can be read') from None
   except BROKEN as error:
