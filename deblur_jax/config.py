@@ -17,6 +17,24 @@ from deblur_jax.types import InputError
 FILE = 'config.json'
 PACKAGES = ('deblur-jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
 
+_NETWORKS = (
+  'nafnet.width',
+  'unet.channels',
+  'unet.multipliers',
+  'rrdb.channels',
+  'rrdb.growth',
+  'encoder_decoder.channels',
+)
+_LEAST = {
+  'data.crop': 11,  # a window of SSIM
+  'eval.images': 1,
+  'eval.blurs': 1,
+  'discriminator.channels': 1,
+  'discriminator.layers': 0,
+  **{f'{net}.{key}': 1 for net in ('model', 'predictor') for key in _NETWORKS},
+}
+"""Of numbers, and of each in a tuple."""
+
 
 def base_config() -> ConfigDict:
   """Returns the defaults; files in configs/ change what they need."""
@@ -194,6 +212,19 @@ def load_file(spec: str) -> ConfigDict:
   module_spec.loader.exec_module(module)
   config = module.get_config(argument) if argument else module.get_config()
   return config.lock()
+
+
+def check(config: ConfigDict) -> None:
+  """Raises InputError where a number is too small, or a tuple empty."""
+  flat = flatten(config)
+  for key, least in _LEAST.items():
+    value, words = flat[key], f'use {least} or more'
+    numbers = [value]
+    if isinstance(value, list):
+      numbers, value = value, tuple(value)
+      words = f'use one number or more, each {least} or more'
+    if not numbers or min(numbers) < least:
+      raise InputError(f'config.{key}={value}: {words}')
 
 
 def is_spec(text: str) -> bool:

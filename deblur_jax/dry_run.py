@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from deblur_jax import config as config_lib
 from deblur_jax import train
 from deblur_jax.families import make_family
 from deblur_jax.models import layers
@@ -66,6 +67,7 @@ def estimate(config: ConfigDict) -> Estimate:
   Raises:
     InputError: the config, or how it is to be spread, makes no sense.
   """
+  config_lib.check(config)
   mesh = parallel.make_mesh(config.mesh)
   parallel.check_batch_size(config.data.batch_size, mesh, config.accumulate)
   if parallel.is_mapped(config.parallel, mesh):

@@ -1,5 +1,6 @@
 """The command line of `main`: its flags, and the config with its changes."""
 
+import itertools
 import pathlib
 
 from absl import flags
@@ -36,9 +37,10 @@ def parse(argv: list[str]) -> flags.FlagValues:
     InputError: no such config file, an unknown flag or config key, or a value
       that does not fit.
   """
-  for given in argv:
-    if given.startswith('--config='):
-      config_path(given.partition('=')[2])
+  for given, following in itertools.pairwise([*argv, '']):
+    name, equals, value = given.partition('=')
+    if name in ('--config', '-config') and (equals or following):
+      config_path(value if equals else following)
   values = flags.FlagValues()
   config_flags.DEFINE_config_file(
     'config', None, HELP['config'], flag_values=values, sys_argv=argv

@@ -70,6 +70,7 @@ def train(
     NonFiniteError: too many steps in a row came to NaN or infinity.
     PreemptedError: SIGTERM came; the state is saved.
   """
+  config_lib.check(config)
   mesh = parallel.make_mesh(config.mesh)
   parallel.check_batch_size(config.data.batch_size, mesh, config.accumulate)
   family = make_family(config)

@@ -338,6 +338,17 @@ def test_bad_input_is_one_line(case, tmp_path):
   assert not list(tmp_path.rglob('checkpoints/*'))
 
 
+@pytest.mark.parametrize('more', [(), ('--dry_run',)])
+@pytest.mark.parametrize(
+  'wrong', ['data.crop=5', 'eval.blurs=0', 'data.blur.sigma=3']
+)
+def test_nonsense_is_refused_before_anything_is_written(wrong, more, tmp_path):
+  flags = CONFIG, *TINY_FLAGS, f'--config.{wrong}', f'--workdir={tmp_path}/run'
+  key = f'config.{wrong.partition("=")[0]}'
+  one_line(command('main', *flags, *more), 2, f'error: {key}')
+  assert not list(tmp_path.iterdir())
+
+
 def test_bad_data_is_one_line(workdir, tmp_path):
   flags = (f'--workdir={workdir}', f'--data={tmp_path}')
   one_line(command('evaluate', *flags), 2, tmp_path, 'no pictures')

@@ -4,6 +4,7 @@ The presets share their networks between data sets: the other steps are slow.
 """
 
 import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +37,7 @@ TRACED = [
 def test_config_makes_its_batch_and_networks(spec, monkeypatch):
   monkeypatch.chdir(ROOT)
   config = config_lib.load_file(spec)
+  config_lib.check(config)
   init = state.make_init(config, make_family(config))
   assert state.count(jax.eval_shape(init).params) > 1000
   parallel.check_batch_size(
@@ -103,9 +105,44 @@ def test_unknown_config_is_refused(spec, monkeypatch):
     config_lib.load_file(spec)
 
 
-def test_a_missing_config_file_is_named():
-  with pytest.raises(InputError, match='nope.py: no such config file'):
-    options.parse(['main', '--config=configs/nope.py:small'])
+@pytest.mark.parametrize(
+  'given',
+  [
+    ['--config=configs/nope.py:small'],
+    ['--config', 'configs/nope.py:small'],
+    ['-config', 'configs/nope.py'],
+  ],
+)
+def test_a_missing_config_file_is_named(given):
+  with pytest.raises(InputError, match='^configs/nope.py: no such config file'):
+    options.parse(['main', *given])
+
+
+@pytest.mark.parametrize(
+  ('key', 'value'),
+  [
+    ('data.crop', 0),
+    ('data.crop', -5),
+    ('data.crop', 10),
+    ('eval.images', 0),
+    ('eval.blurs', 0),
+    ('model.nafnet.width', 0),
+    ('predictor.nafnet.width', -3),
+    ('model.unet.channels', 0),
+    ('model.unet.multipliers', ()),
+    ('model.unet.multipliers', (1, 0)),
+    ('model.rrdb.growth', 0),
+    ('discriminator.channels', 0),
+    ('discriminator.layers', ()),
+  ],
+)
+def test_numbers_that_are_too_small_are_refused_by_name(key, value):
+  config = config_lib.base_config()
+  config_lib.check(config)
+  config.update_from_flattened_dict({key: value})
+  words = re.escape(f'config.{key}={value}: use ')
+  with pytest.raises(InputError, match=words):
+    config_lib.check(config)
 
 
 def test_a_flag_without_dashes_is_refused():

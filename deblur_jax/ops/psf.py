@@ -104,7 +104,10 @@ class BlurRanges:
     if unknown or not self.kinds:
       raise ValueError(f'blur.kinds: {unknown or "empty"}; choose from {KINDS}')
     for name, least in _LEAST.items():
-      low, high = getattr(self, name)
+      bounds = getattr(self, name)
+      if np.shape(bounds) != (2,):
+        raise ValueError(f'blur.{name}: not (low, high): {bounds}')
+      low, high = bounds
       if not least <= low <= high:
         raise ValueError(f'blur.{name}: not {least} <= {low} <= {high}')
     for name in _FRACTIONS:
