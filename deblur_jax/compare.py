@@ -243,12 +243,20 @@ def result(
     'test': test.fingerprint,
   }
   same = {key: record.get(key) for key in current} == current
-  if not same or record['metrics'].keys() != scores.SCORES.keys():
+  if not same or not is_whole(record):
     record = evaluate.judge(contender, test, folder)
     heap.release()  # what the next one asks for is of other sizes
   with (folder / evaluate.CSV).open(newline='') as file:
     rows = [tables.parsed(row) for row in csv.DictReader(file)]
   return results.Result(record, rows, folder)
+
+
+def is_whole(record: Mapping[str, Any]) -> bool:
+  """Returns whether an evaluation has all that is told of one today."""
+  metrics = record['metrics']
+  return metrics.keys() == scores.SCORES.keys() and all(
+    'groups' in side for sides in metrics.values() for side in sides.values()
+  )
 
 
 def slug(name: str) -> str:

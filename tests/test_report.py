@@ -60,6 +60,7 @@ def test_blurs_of_one_photograph_are_no_independent_pictures():
   both = statistics.summary(values, photographs)
   assert both['mean'] == 1.5
   assert both['low'] < 1.0 and both['high'] > 2.0
+  assert tables.between('psnr', both) == '-'
   single = statistics.summary(values, [str(i) for i in range(16)])
   assert single['low'] > 1.0
 

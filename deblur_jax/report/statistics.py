@@ -14,7 +14,7 @@ FEW = 20
 
 
 def summary(values: Sequence[float], groups: Sequence[str]) -> dict:
-  """Returns mean, low, high, n, infinite and empty of one score.
+  """Returns mean, low, high, n, groups, infinite and empty of one score.
 
   low and high bound the 95 % interval of the mean, as `interval` says; None for
   fewer than two groups. Infinite and NaN values are left out and counted.
@@ -26,7 +26,9 @@ def summary(values: Sequence[float], groups: Sequence[str]) -> dict:
   infinite = sum(math.isinf(value) for value in values)
   empty = sum(math.isnan(value) for value in values)
   kept = [i for i, value in enumerate(values) if math.isfinite(value)]
-  counts = {'n': len(kept), 'infinite': infinite, 'empty': empty}
+  several = len({groups[i] for i in kept})
+  counts = {'n': len(kept), 'groups': several}
+  counts |= {'infinite': infinite, 'empty': empty}
   if not kept:
     return {'mean': None, 'low': None, 'high': None, **counts}
   finite = np.array([values[i] for i in kept])
