@@ -148,16 +148,16 @@ def plan(
   Raises:
     InputError: there is nothing that exported models could be tested on.
   """
-  tests, groups = {}, {}
+  own = {}
   for workdir, model in models.items():
     if not exported.is_exported(workdir):
       test = evaluate.open_test(model.config)
-      tests.setdefault(test.fingerprint, test)
-      groups.setdefault(test.fingerprint, []).append(model)
+      _, group, _ = own.setdefault(test.fingerprint, (test, [], True))
+      group.append(model)
     elif not data:
       raise InputError(f'{workdir}: an exported model; give --data to test it')
-  planned = [(tests[mark], group, True) for mark, group in groups.items()]
   everyone = list(models.values())
+  planned = list(own.values())
   planned += [
     (evaluate.open_test(everyone[0].config, spec), everyone, False)
     for spec in data

@@ -105,10 +105,6 @@ def test_a_network_without_its_like_is_refused(tmp_path):
     train.adopt(new, trained.load(workdir))
 
 
-def assert_equal(one, other):
-  jax.tree.map(np.testing.assert_array_equal, one, other)
-
-
 def test_a_predictor_that_stays_has_to_be_given(tmp_path):
   config = tiny_config()
   still = {'family': 'diffusion', 'process.joint': False}
@@ -116,3 +112,7 @@ def test_a_predictor_that_stays_has_to_be_given(tmp_path):
   with pytest.raises(InputError, match='init_from'):
     train.train(config, tmp_path / 'run', 'diffusion')
   assert not (tmp_path / 'run').exists()
+
+
+def assert_equal(one, other):
+  jax.tree.map(np.testing.assert_array_equal, one, other)

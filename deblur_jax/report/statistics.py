@@ -26,13 +26,17 @@ def summary(values: Sequence[float], groups: Sequence[str]) -> dict:
   infinite = sum(math.isinf(value) for value in values)
   empty = sum(math.isnan(value) for value in values)
   kept = [i for i, value in enumerate(values) if math.isfinite(value)]
-  several = len({groups[i] for i in kept})
-  counts = {'n': len(kept), 'groups': several}
-  counts |= {'infinite': infinite, 'empty': empty}
+  whose = [groups[i] for i in kept]
+  counts = {
+    'n': len(kept),
+    'groups': len(set(whose)),
+    'infinite': infinite,
+    'empty': empty,
+  }
   if not kept:
     return {'mean': None, 'low': None, 'high': None, **counts}
   finite = np.array([values[i] for i in kept])
-  low, high = interval(finite, [groups[i] for i in kept])
+  low, high = interval(finite, whose)
   mean = float(finite.mean())
   return {'mean': mean, 'low': low, 'high': high, **counts}
 
