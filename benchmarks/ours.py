@@ -12,7 +12,7 @@ from cases import CASES, Case, Run
 
 from deblur_jax import cli
 from deblur_jax import config as config_lib
-from deblur_jax.models import build, layers
+from deblur_jax.models import build, cpu
 from deblur_jax.ops import cost
 from deblur_jax.types import Params
 
@@ -129,7 +129,7 @@ def gflops(name: str) -> dict[str, float]:
   config = make_config(case)
   net = build.build(config.model, config.dtype)
   blur = jax.ShapeDtypeStruct((*case.shape, 3), jnp.float32)
-  with layers.plain():
+  with cpu.plain():
     params = jax.eval_shape(net.init, jax.random.key(0), blur)
     counts = {'forward': cost.macs(net.apply, params, blur)}
     if case.trained:

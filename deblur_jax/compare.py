@@ -15,9 +15,9 @@ from typing import Any
 from deblur_jax import (
   cli,
   contenders,
-  evaluate,
   files,
   heap,
+  judge,
   train,
   trained,
   zoo,
@@ -56,7 +56,7 @@ class Wanted:
     configs: FILE.py[:small] each, trained in its default workdir.
     workdirs: further models, trained already.
     data: what every model is tested on besides its own test split; see
-      `evaluate.open_test`. Exported models, as those in the box, have no other.
+      `judge.open_test`. Exported models, as those in the box, have no other.
     cascades: (first, second) by family or by name.
     ensemble: adds each model's self-ensemble and the mean of all models.
     budget: 'images' or 'minutes', that trained models should have in common.
@@ -138,7 +138,7 @@ def train_all(specs: Sequence[str]) -> list[pathlib.Path]:
 
 def plan(
   models: Mapping[pathlib.Path, trained.Model], data: Sequence[str]
-) -> Iterator[tuple[evaluate.Test, list[trained.Model], bool]]:
+) -> Iterator[tuple[judge.Test, list[trained.Model], bool]]:
   """Yields every test, the models that take it, and whether it is their own.
 
   Models share their own test where its pictures and the blur on them are the
@@ -151,7 +151,7 @@ def plan(
   own = {}
   for workdir, model in models.items():
     if not exported.is_exported(workdir):
-      test = evaluate.open_test(model.config)
+      test = judge.open_test(model.config)
       _, group, _ = own.setdefault(test.fingerprint, (test, [], True))
       group.append(model)
     elif not data:
@@ -159,7 +159,7 @@ def plan(
   everyone = list(models.values())
   planned = list(own.values())
   planned += [
-    (evaluate.open_test(everyone[0].config, spec), everyone, False)
+    (judge.open_test(everyone[0].config, spec), everyone, False)
     for spec in data
   ]
   names = distinct([test for test, _, _ in planned])
@@ -167,7 +167,7 @@ def plan(
     yield dataclasses.replace(test, dataset=name), group, is_own
 
 
-def distinct(tests: Sequence[evaluate.Test]) -> list[str]:
+def distinct(tests: Sequence[judge.Test]) -> list[str]:
   """Returns a name for each test: of its data set, if shared of its blur too.
 
   Where that is shared as well, they are numbered.
@@ -188,7 +188,7 @@ def distinct(tests: Sequence[evaluate.Test]) -> list[str]:
 
 
 def list_contenders(
-  test: evaluate.Test, models: Sequence[trained.Model], wanted: Wanted
+  test: judge.Test, models: Sequence[trained.Model], wanted: Wanted
 ) -> Iterator[contenders.Contender]:
   """Yields the rows of one test's table."""
   if not test.source.real:
@@ -232,10 +232,10 @@ def check_cascades(
 
 
 def result(
-  contender: contenders.Contender, test: evaluate.Test, folder: pathlib.Path
+  contender: contenders.Contender, test: judge.Test, folder: pathlib.Path
 ) -> results.Result:
   """Returns the scores of a contender, made anew where out of date."""
-  path = folder / evaluate.JSON
+  path = folder / judge.JSON
   record = json.loads(path.read_text()) if path.is_file() else {}
   current = {
     'made_of': [list(part) for part in contender.made_of],
@@ -244,9 +244,9 @@ def result(
   }
   same = {key: record.get(key) for key in current} == current
   if not same or not is_whole(record):
-    record = evaluate.judge(contender, test, folder)
+    record = judge.judge(contender, test, folder)
     heap.release()  # what the next one asks for is of other sizes
-  with (folder / evaluate.CSV).open(newline='') as file:
+  with (folder / judge.CSV).open(newline='') as file:
     rows = [tables.parsed(row) for row in csv.DictReader(file)]
   return results.Result(record, rows, folder)
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from deblur_jax import trained
 from deblur_jax.imaging import turns
-from deblur_jax.models import layers
+from deblur_jax.models import cpu
 from deblur_jax.ops import classical, cost
 from deblur_jax.train_lib import state
 from deblur_jax.types import Array, Batch, Params
@@ -188,7 +188,7 @@ def _run(
 def _macs(restore: Restore, params: Params) -> int:
   blur = jax.ShapeDtypeStruct(MEGAPIXEL, jnp.float32)
   ids = jax.ShapeDtypeStruct(MEGAPIXEL[:1], jnp.int32)
-  with layers.plain():
+  with cpu.plain():
     return cost.macs(restore, params, blur, ids)
 
 

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from deblur_jax import config as config_lib
 from deblur_jax import train
 from deblur_jax.families import make_family
-from deblur_jax.models import layers
+from deblur_jax.models import cpu
 from deblur_jax.ops import cost
 from deblur_jax.train_lib import collectives, parallel, state
 from deblur_jax.types import Batch, InputError
@@ -76,7 +76,7 @@ def estimate(config: ConfigDict) -> Estimate:
   like = parallel.abstract(state.make_init(config, family), mesh)
   raw = raw_batch(config)
   step = train.make_uncompiled_step(config, family, mesh)
-  with layers.plain():
+  with cpu.plain():
     traced = parallel.compile_step(step, like, mesh).trace(like, raw)
     lowered = traced.lower()
   # Of the code nothing is used: LLVM need not make it fast.

@@ -5,145 +5,14 @@ python -m deblur_jax.evaluate [--model=NAME | --workdir=DIR]
   [--sweep=nfe=1,2,4,8,16,32]
 """
 
-import dataclasses
-import functools
-import hashlib
-import json
 import pathlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent import futures
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
-import numpy as np
-import tqdm
-from ml_collections import ConfigDict
-
-from deblur_jax import cli, contenders, files, trained, zoo
+from deblur_jax import cli, contenders, judge, trained, zoo
 from deblur_jax import config as config_lib
-from deblur_jax.data import align, pipeline, sources
-from deblur_jax.ops import scores
-from deblur_jax.ops.psf import KINDS
-from deblur_jax.report import curves, figures, results, statistics, tables
-from deblur_jax.train_lib import parallel, processes
-from deblur_jax.types import Batch, InputError
-
-JSON = 'evaluation.json'
-CSV = 'per_image.csv'
-GRID = 'grid.png'
-GRID_ROWS = 6
-KEPT_PIXELS = 16_000_000
-"""Pictures that are kept as files besides those of the grid."""
-
-Row = dict[str, Any]
-"""One line of per_image.csv: image, METRIC_input, METRIC_output, ..."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Test:
-  """Pictures to be scored on.
-
-  Attributes:
-    source: the pictures.
-    dataset: what tables call them.
-    split: of the data set; 'all' for a folder.
-    config: whose `data.blur` and `eval` say how sharp ones are blurred.
-    inputs: scores of the blurred sides by image, kept from the first contender
-      for all others.
-  """
-
-  source: sources.Examples
-  dataset: str
-  split: str
-  config: ConfigDict
-  inputs: dict[str, Row] = dataclasses.field(default_factory=dict)
-
-  @property
-  def repeats(self) -> int:
-    """Returns how many synthetic blurs each photograph is under."""
-    return 1 if self.source.real else self.config.eval.blurs
-
-  @property
-  def fingerprint(self) -> str:
-    """Tells the pictures and the blur on them from others."""
-    blur = None if self.source.real else self.config.data.blur.to_json()
-    told = self.source.mark, blur, self.repeats, self.config.eval.seed
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
-
-  @functools.cached_property
-  def degrade(self) -> Callable[[Batch], Batch]:
-    """Makes the blurred sides; compiled once for all contenders."""
-    return jax.jit(trained.make_degrade(self.config, parallel.make_mesh()))
-
-
-@dataclasses.dataclass(frozen=True)
-class Scored:
-  """One restored test picture and its scores; pictures u8[H,W,3]."""
-
-  row: Row
-  pictures: tuple[np.ndarray, np.ndarray, np.ndarray]
-  duration: contenders.Duration
-
-
-def score_all(contender: contenders.Contender, test: Test) -> Iterator[Scored]:
-  """Restores and scores every picture of a test.
-
-  Yields:
-    Scores of 8-bit pictures: results are clipped and rounded first. All
-    processes restore, the first one alone scores.
-  """
-  mesh = parallel.make_mesh()
-  batches = pipeline.whole_batches(
-    test.source, test.config.eval.megapixels, test.repeats, mesh.size
-  )
-  with futures.ThreadPoolExecutor() as pool:
-    for names, raw in batches:
-      batch = test.degrade(parallel.put_whole_batch(raw, mesh))
-      restored, duration = contender.run(batch)
-      # Of all rows, those that fill a batch up too: they take as long.
-      own = duration._replace(seconds=duration.seconds / len(restored))
-      batch = processes.to_host(batch)
-      if not processes.is_first():
-        continue
-      sides = trained.to_uint8(batch['blur']), restored, raw['sharp']
-      pictures = list(zip(*sides, strict=True))[: len(names)]
-      scored = pool.map(functools.partial(score, test), names, pictures)
-      drawn = describe_blur(batch)
-      for i, row in enumerate(scored):
-        row |= {name: values[i] for name, values in drawn}
-        yield Scored(row, pictures[i], own)
-
-
-def score(
-  test: Test, name: str, pictures: tuple[np.ndarray, np.ndarray, np.ndarray]
-) -> Row:
-  """Returns the scores of blurred and restored against sharp; u8[H,W,3]."""
-  blur, restored, sharp = pictures
-  if name not in test.inputs:
-    test.inputs[name] = {
-      f'{metric}_input': function(blur, sharp)
-      for metric, function in scores.SCORES.items()
-    }
-  row = {'image': name}
-  for metric, function in scores.SCORES.items():
-    row[f'{metric}_input'] = test.inputs[name][f'{metric}_input']
-    row[f'{metric}_output'] = function(restored, sharp)
-  return row
-
-
-def describe_blur(batch: pipeline.NumpyBatch) -> list[tuple[str, Sequence]]:
-  """Returns columns that tell the synthetic blur; none for real pairs."""
-  if 'kind' not in batch:
-    return []
-  kinds = [KINDS[int(kind)] for kind in batch['kind']]
-  numbers = {
-    name: batch[name].round(4).tolist()
-    for name in ('strength', 'noise', 'jpeg')
-  }
-  return [
-    ('blur_kind', kinds),
-    *((f'blur_{name}', values) for name, values in numbers.items()),
-  ]
+from deblur_jax.report import curves, tables
+from deblur_jax.types import InputError
 
 
 def evaluate(
@@ -158,99 +27,26 @@ def evaluate(
   Args:
     workdir: of a training run, or of a model in the box.
     wanted: which checkpoint; see `load`.
-    data: what `open_test` takes.
+    data: what `judge.open_test` takes.
     output: folder of the files; None for the workdir, or
       workdir/evaluations/NAME with `data` or `sampler`. Nothing is written into
       the box: there runs/MODEL is in the place of the workdir.
     sampler: what to change in `config.sampler`.
 
   Returns:
-    As `judge`.
+    As `judge.judge`.
 
   Raises:
     InputError: the workdir, the checkpoint or the data cannot be used.
   """
   model = trained.load(workdir, wanted, sampler)
-  test = open_test(model.config, data)
+  test = judge.open_test(model.config, data)
   if output is None:
     own = not data and not sampler
     name = '_'.join([test.dataset, *named(sampler)])
     home = zoo.home(workdir)
     output = home if own else home / 'evaluations' / name
-  return judge(contenders.of_model(model), test, output)
-
-
-def judge(
-  contender: contenders.Contender, test: Test, output: pathlib.Path
-) -> dict[str, Any]:
-  """Scores a contender and writes evaluation.json, the CSV and the grid.
-
-  Returns:
-    What evaluation.json holds; {} in all processes but the first.
-  """
-  total = len(test.source) * test.repeats
-  shown = set(np.linspace(0, total - 1, GRID_ROWS).astype(int))
-  rows, grid, shifts, durations, room = [], [], {}, [], KEPT_PIXELS
-  progress = tqdm.tqdm(
-    score_all(contender, test),
-    desc=f'{contender.name} on {test.dataset}',
-    total=total,
-    unit=' images',
-    dynamic_ncols=True,
-    disable=not processes.is_first(),
-  )
-  with futures.ThreadPoolExecutor() as pool:
-    saving = []
-    for i, scored in enumerate(progress):
-      rows.append(scored.row)
-      durations.append(scored.duration)
-      if test.source.real:
-        blur, _, sharp = scored.pictures
-        shifts[scored.row['image']] = align.shift(blur, sharp)
-      if i in shown:
-        grid.append(scored)
-      room -= scored.pictures[0][..., 0].size
-      if i in shown or room > 0:
-        saving.append(pool.submit(keep_pictures, scored, output))
-    for saved in saving:
-      saved.result()  # raises what went wrong
-  if not processes.is_first():
-    return {}
-  rows.sort(key=lambda row: row['image'])
-  record = {
-    **describe_contender(contender),
-    'dataset': test.dataset,
-    'split': test.split,
-    'test': test.fingerprint,
-    'images': len(rows),
-    'ms_per_image': round(1e3 * mean_seconds(durations), 3),
-    **align.verdict(shifts),
-    'metrics': summarise(rows),
-  }
-  write(output, record, rows, grid)
-  return record
-
-
-def mean_seconds(durations: Sequence[contenders.Duration]) -> float:
-  """Mean without the first call of each shape, a slow one, if others follow."""
-  later = [one.seconds for one in durations if not one.first]
-  return float(np.mean(later or [one.seconds for one in durations]))
-
-
-def describe_contender(contender: contenders.Contender) -> dict[str, Any]:
-  """Returns what evaluation.json says of the contender itself."""
-  return {
-    'family': contender.family,
-    'model': contender.network,
-    'config': contender.name,
-    'made_of': [list(part) for part in contender.made_of],
-    'step': max((step for _, step, _ in contender.made_of), default=0),
-    'sampler': dict(contender.sampler),
-    'parameters': contender.parameters,
-    'gmacs_per_megapixel': round(contender.macs() / 1e9, 3),
-    'training_images': contender.training_images,
-    'training_minutes': round(contender.training_minutes, 2),
-  }
+  return judge.judge(contenders.of_model(model), test, output)
 
 
 def sweep(
@@ -278,7 +74,7 @@ def sweep(
     The curve's picture, and what the evaluation.json of each value holds.
   """
   records = []
-  test = open_test(config_lib.load(workdir), data)
+  test = judge.open_test(config_lib.load(workdir), data)
   if output is None:
     step = [f'step_{wanted}'] if wanted else []
     name = '_'.join(['sweep', key, test.dataset, *step, *named(sampler)])
@@ -286,7 +82,7 @@ def sweep(
   for value in values:
     model = trained.load(workdir, wanted, {**sampler, key: value})
     folder = output / f'{key}_{value}'
-    records.append(judge(contenders.of_model(model), test, folder))
+    records.append(judge.judge(contenders.of_model(model), test, folder))
   rows = [
     {key: value, 'ms_per_image': record['ms_per_image'], **flat(record)}
     for value, record in zip(values, records, strict=True)
@@ -309,7 +105,7 @@ def named(sampler: trained.Sampler) -> list[str]:
   return [f'{key}_{value}' for key, value in sampler.items()]
 
 
-def flat(record: Mapping[str, Any]) -> Row:
+def flat(record: Mapping[str, Any]) -> judge.Row:
   """Returns METRIC_SIDE of an evaluation, with _low and _high."""
   return {
     f'{name}_{side}{ending}': summary[bound]
@@ -317,88 +113,6 @@ def flat(record: Mapping[str, Any]) -> Row:
     for side, summary in sides.items()
     for ending, bound in (('', 'mean'), ('_low', 'low'), ('_high', 'high'))
   }
-
-
-def open_test(config: ConfigDict, data: str = '') -> Test:
-  """Opens pictures to be scored on.
-
-  Args:
-    config: of a model.
-    data: '' for the test split of its own data set; FILE.py[:ARGUMENT] for that
-      of another config, with the blur asked for there; PATH/{blur,sharp}, or a
-      folder of sharp pictures, blurred as in the model's training.
-
-  Raises:
-    InputError: the pictures or the config are missing or cannot be read.
-  """
-  if not data:
-    source = sources.open_split(config.data, 'test')
-    return Test(source, config.data.name, 'test', config)
-  if config_lib.is_spec(data):
-    other = config_lib.load_file(data)
-    name = config_lib.default_workdir(data).name
-    return Test(sources.open_split(other.data, 'test'), name, 'test', other)
-  path = pathlib.Path(data)
-  folder = path / 'test' if (path / 'test').is_dir() else path
-  own = folder.resolve()
-  name = f'{own.parent.name}_test' if own.name == 'test' else own.name
-  return Test(sources.open_folder(folder), name, 'all', config)
-
-
-def summarise(rows: Sequence[Row]) -> dict[str, dict[str, dict]]:
-  """Returns {metric: {'input', 'output', 'gain': summary}} of the rows.
-
-  A gain is a mean of differences: a picture that has an infinite PSNR on one
-  side counts in none, where a difference of the means would count it in one.
-  """
-  groups = [pipeline.photograph(row['image']) for row in rows]
-
-  def sides(name: str) -> dict[str, dict]:
-    before, after = (
-      [row[f'{name}_{side}'] for row in rows] for side in ('input', 'output')
-    )
-    gain = [b - a for a, b in zip(before, after, strict=True)]
-    values = {'input': before, 'output': after, 'gain': gain}
-    return {k: statistics.summary(v, groups) for k, v in values.items()}
-
-  return {name: sides(name) for name in scores.SCORES}
-
-
-def write(
-  output: pathlib.Path,
-  record: dict[str, Any],
-  rows: Sequence[Row],
-  grid: Sequence[Scored],
-) -> None:
-  """Writes the three files of an evaluation."""
-  tables.write_csv(output / CSV, rows)
-  picture = figures.grid(
-    [scored.pictures for scored in grid],
-    [captions(scored.row) for scored in grid],
-  )
-  figures.save(picture, output / GRID)
-  files.write_text(output / JSON, json.dumps(record, indent=2) + '\n')
-
-
-def keep_pictures(scored: Scored, output: pathlib.Path) -> None:
-  """Writes all sides of a picture below an evaluation's folder."""
-  name = scored.row['image']
-  for side, picture in zip(results.SIDES, scored.pictures, strict=True):
-    figures.save(picture, results.picture_path(output, name, side))
-
-
-def captions(row: Row) -> list[str]:
-  """Returns what stands under blur, restored and sharp in the grid."""
-
-  def scores_of(side: str) -> str:
-    psnr, ssim = row[f'psnr_{side}'], row[f'ssim_{side}']
-    return f'PSNR {psnr:.2f} dB  SSIM {ssim:.3f}'
-
-  return [
-    f'input: {scores_of("input")}',
-    f'output: {scores_of("output")}',
-    f'sharp: {row["image"]}',
-  ]
 
 
 def parse_sweep(text: str) -> tuple[str, list[Any]]:

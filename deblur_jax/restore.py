@@ -8,7 +8,6 @@ python -m deblur_jax.restore [--model=NAME | --workdir=DIR]
 
 import argparse
 import dataclasses
-import glob
 import json
 import pathlib
 import sys
@@ -20,7 +19,7 @@ import jax
 import numpy as np
 import tqdm
 
-from deblur_jax import cli, trained, zoo
+from deblur_jax import cli, jobs, trained, zoo
 from deblur_jax.data import pictures
 from deblur_jax.imaging import levels
 from deblur_jax.imaging import picture as picture_lib
@@ -28,15 +27,10 @@ from deblur_jax.restorer import Restorer
 from deblur_jax.runner import Result
 from deblur_jax.types import InputError
 
-SUFFIX = '_deblurred'
-UNCERTAINTY = '_uncertainty.png'
 UNCERTAIN_SAMPLES = 8
 UNCERTAIN_GAIN = 10
 """Levels of an uncertainty picture for one grey level of deviation."""
 SOME_FAILED = 1
-
-Job = tuple[pathlib.Path, pathlib.Path]
-"""A picture file and where its result goes."""
 
 Draw = Callable[[np.ndarray, str], Iterable[Result]]
 """(pixels, name) -> samples of the sharp picture, drawn one by one."""
@@ -98,10 +92,10 @@ class Samples(NamedTuple):
 
 
 def restore(
-  jobs: Sequence[Job], draw: Draw, files: Files = Files()
+  planned: Sequence[jobs.Job], draw: Draw, files: Files = Files()
 ) -> Iterator[Done]:
   """Deblurs files one by one; one that fails does not stop the others."""
-  for source, target in jobs:
+  for source, target in planned:
     begin = time.perf_counter()
     try:
       done = deblur(source, target, draw, files)
@@ -134,7 +128,7 @@ def deblur(
       f'{target}: no format that can be written; name the result, as in '
       '--output=NAME.png'
     )
-  for made in results(target, files.uncertainty):
+  for made in jobs.results(target, files.uncertainty):
     if made.exists() and not files.overwrite:
       raise InputError(f'{made}: is there already; --overwrite replaces it')
   picture = picture_lib.read(source, files.max_pixels)
@@ -143,7 +137,7 @@ def deblur(
   result = dataclasses.replace(picture, pixels=restored)
   lost = picture_lib.write(result, target, files.quality)
   if files.uncertainty:
-    write_uncertainty(made.deviation, uncertainty_path(target))
+    write_uncertainty(made.deviation, jobs.uncertainty_path(target))
   height, width = restored.shape[:2]
   return Done(
     str(source),
@@ -198,98 +192,6 @@ def write_uncertainty(deviation: np.ndarray, path: pathlib.Path) -> None:
     levels.from_float(UNCERTAIN_GAIN * deviation, np.uint8)[..., None], 3, -1
   )
   picture_lib.write(picture_lib.Picture(grey, grey=True), path)
-
-
-def uncertainty_path(target: pathlib.Path) -> pathlib.Path:
-  """Returns NAME_uncertainty.png beside a result."""
-  return target.with_name(f'{target.stem}{UNCERTAINTY}')
-
-
-def results(target: pathlib.Path, uncertainty: bool) -> list[pathlib.Path]:
-  """Returns all files that restoring into `target` makes."""
-  return [target, uncertainty_path(target)] if uncertainty else [target]
-
-
-def plan(
-  inputs: Sequence[pathlib.Path],
-  output: pathlib.Path | None = None,
-  uncertainty: bool = False,
-) -> list[Job]:
-  """Finds the pictures and says where each result goes.
-
-  Args:
-    inputs: picture files, folders searched for pictures, or globs.
-    output: a file for one input, else a folder; None puts NAME_deblurred.EXT
-      beside each input.
-    uncertainty: as in `Files`.
-
-  Raises:
-    InputError: an input is missing or empty, or a target cannot be right.
-  """
-  paths = [found for path in inputs for found in matches(path)]
-  found = [pair for path in paths for pair in expand(path)]
-  if output is None:
-    jobs = [(file, with_suffix(file)) for file, _ in found]
-  elif picture_lib.is_writable(output) and not output.is_dir():
-    if len(found) > 1 or paths[0].is_dir():
-      raise InputError(f'{output}: a file cannot hold {len(found)} pictures')
-    jobs = [(found[0][0], output)]
-  elif output.is_file():
-    raise InputError(f'{output}: neither a folder nor a name of a picture')
-  else:
-    jobs = [(file, output / name) for file, name in found]
-  check_targets(jobs, uncertainty)
-  return jobs
-
-
-def matches(path: pathlib.Path) -> list[pathlib.Path]:
-  """Returns a path itself, or, of a glob, the paths that it names."""
-  if path.exists() or not glob.has_magic(str(path)):
-    return [path]
-  found = sorted(map(pathlib.Path, glob.glob(str(path), recursive=True)))
-  found = [path for path in found if not is_result(path)]
-  if not found:
-    raise InputError(f'{path}: no file has such a name')
-  return found
-
-
-def is_result(path: pathlib.Path) -> bool:
-  """Whether a file is named as those of an earlier run are."""
-  return path.stem.endswith((SUFFIX, pathlib.Path(UNCERTAINTY).stem))
-
-
-def expand(path: pathlib.Path) -> list[tuple[pathlib.Path, pathlib.Path]]:
-  """Returns (file, name below the output folder) of a file or a folder.
-
-  Results of an earlier run are not deblurred again.
-  """
-  if path.is_file():
-    return [(path, pathlib.Path(path.name))]
-  if not path.is_dir():
-    raise InputError(f'{path}: no such file or folder')
-  files = [file for file in pictures.list_pictures(path) if not is_result(file)]
-  if not files:
-    raise InputError(f'{path}: no pictures in this folder')
-  return [(file, file.relative_to(path)) for file in files]
-
-
-def with_suffix(path: pathlib.Path) -> pathlib.Path:
-  """Returns NAME_deblurred.EXT beside the file."""
-  return path.with_name(f'{path.stem}{SUFFIX}{path.suffix}')
-
-
-def check_targets(jobs: Sequence[Job], uncertainty: bool) -> None:
-  """Raises InputError if a result would replace an input or another result."""
-  taken = {source.resolve(): source for source, _ in jobs}
-  for source, target in jobs:
-    for made in results(target, uncertainty):
-      own = made.resolve()
-      if own in taken:
-        raise InputError(
-          f'{made}: the result of {source} would overwrite {taken[own]}; '
-          'choose another --output'
-        )
-      taken[own] = made
 
 
 def choose_device(name: str) -> None:
@@ -352,14 +254,17 @@ def tile_side(text: str) -> int:
 def parse() -> argparse.Namespace:
   """Parses the command line."""
   parser = cli.Parser(prog='deblur-jax', description=__doc__.split('\n')[0])
-  add = parser.add_argument
-  add('inputs', nargs='+', type=pathlib.Path, metavar='INPUT')
+  parser.add_argument('inputs', nargs='+', type=pathlib.Path, metavar='INPUT')
   zoo.add_flags(parser)
-  add(
-    '--output',
-    type=pathlib.Path,
-    help='file or folder; default: NAME_deblurred.EXT beside each input',
-  )
+  add_method_flags(parser)
+  add_file_flags(parser)
+  trained.add_sampler_flags(parser)
+  return parser.parse_args()
+
+
+def add_method_flags(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags that say how pictures are restored."""
+  add = parser.add_argument
   add(
     '--cascade',
     type=lambda text: [zoo.find(part) for part in text.split(',')],
@@ -392,6 +297,16 @@ def parse() -> argparse.Namespace:
     metavar='GIB',
     help='that may be taken; default: 60 %% of what is free',
   )
+
+
+def add_file_flags(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags that say how files are read and written."""
+  add = parser.add_argument
+  add(
+    '--output',
+    type=pathlib.Path,
+    help='file or folder; default: NAME_deblurred.EXT beside each input',
+  )
   add(
     '--quality',
     type=percent,
@@ -407,14 +322,12 @@ def parse() -> argparse.Namespace:
     help='refuse larger pictures; default: %(default)s',
   )
   add('--json', action='store_true', help='print a line of JSON for each file')
-  trained.add_sampler_flags(parser)
-  return parser.parse_args()
 
 
 def main() -> int:
   """The command; see the module docstring."""
   flags = parse()
-  jobs = plan(flags.inputs, flags.output, flags.uncertainty)
+  planned = jobs.plan(flags.inputs, flags.output, flags.uncertainty)
   if flags.device:
     choose_device(flags.device)
   files = Files(
@@ -422,9 +335,9 @@ def main() -> int:
   )
   failed = 0
   bar = tqdm.tqdm(
-    restore(jobs, make_draw(flags), files),
+    restore(planned, make_draw(flags), files),
     'deblurring',
-    total=len(jobs),
+    total=len(planned),
     unit=' pictures',
     dynamic_ncols=True,
   )
@@ -434,8 +347,8 @@ def main() -> int:
       bar.write(json.dumps(dataclasses.asdict(done)))
     else:
       bar.write(str(done), file=sys.stderr if done.error else sys.stdout)
-  if failed and len(jobs) > 1:
-    bar.write(f'{failed} of {len(jobs)} failed', file=sys.stderr)
+  if failed and len(planned) > 1:
+    bar.write(f'{failed} of {len(planned)} failed', file=sys.stderr)
   return SOME_FAILED if failed else 0
 
 

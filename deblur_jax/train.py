@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from deblur_jax import config as config_lib
-from deblur_jax import trained
+from deblur_jax import trained, warm_start
 from deblur_jax.data import pipeline, sources
 from deblur_jax.families import make_family
 from deblur_jax.ops import metrics as metrics_lib
@@ -78,7 +78,7 @@ def train(
   like = parallel.abstract(init, mesh)
   take_step = make_step(config, family, like, mesh)
   data = processes.first_alone(lambda: open_splits(config), 'data')
-  given = load_given(config, workdir, init_from)
+  given = warm_start.load(config, workdir, init_from)
   validate = make_validate(config, family, mesh, data['val'])
   earlier = given.runs if given else ()
   with processes.first_alone(
@@ -146,27 +146,6 @@ def open_writer(
 def due(done: int, every: int, last: int) -> bool:
   """Returns whether a step is one of every so many (0: none), or the last."""
   return done == last or bool(every and done % every == 0)
-
-
-def load_given(
-  config: ConfigDict, workdir: pathlib.Path, init_from: str
-) -> trained.Model | None:
-  """Returns the model whose weights a new run starts from, if any.
-
-  Raises:
-    InputError: none is given, and the predictor would stay untrained for ever.
-  """
-  if has_checkpoints(workdir):
-    return None
-  if init_from:
-    return trained.load(pathlib.Path(init_from))
-  refines = config.family == 'diffusion' and config.process.name == 'refine'
-  if refines and not config.process.joint:
-    raise InputError(
-      'config.process.joint=False leaves the predictor as it is: give a '
-      'trained CNN with --init_from=DIR'
-    )
-  return None
 
 
 def claim(
@@ -238,89 +217,7 @@ def start(
   if latest is not None:
     return checkpoints.restore(latest, like)
   new = parallel.compile_init(init, like)()
-  return adopt(new, given) if given else new
-
-
-def adopt(new: state.State, model: trained.Model) -> state.State:
-  """Returns `new` with the weights of another model, for fine-tuning.
-
-  A network takes those of the same name, or else of the same shapes: a CNN
-  becomes the predictor of a diffusion model, or the generator of a GAN. One
-  that has no like takes what it has in common with another, as `lend` says.
-
-  Raises:
-    InputError: a network that restores pictures there is not kept as a whole.
-  """
-  given = state.networks(model.params)
-  kept = trained.restoring(model.family, model.params)
-  needed = set(state.networks(kept))
-  merged = {}
-  for name, network in state.networks(new.params).items():
-    alike = [other for other in given if is_like(given[other], network)]
-    fitting = alike or [o for o in given if can_lend(given[o], network)]
-    if not fitting:
-      merged[name] = network
-      continue
-    source = name if name in fitting else fitting[0]
-    if alike:
-      merged[name] = given[source]
-    else:
-      merged[name] = lend(*processes.to_host((given[source], network)))
-    if has_grown(given[source], network):
-      needed.discard(source)
-  if needed:
-    raise InputError(
-      f'--init_from={model.workdir}: its networks are not those of this config'
-    )
-  params = parallel.place(
-    state.from_networks(merged), parallel.shardings(new.params)
-  )
-  ema = {name: jax.tree.map(jnp.copy, params[name]) for name in new.ema}
-  return dataclasses.replace(new, params=params, ema=ema)
-
-
-def can_lend(old: Params, new: Params) -> bool:
-  """Whether flat networks have arrays in common, alike but for the first axis.
-
-  That is the one of a stack's blocks.
-  """
-  common = old.keys() & new.keys()
-  return bool(common) and all(
-    old[key].shape[1:] == new[key].shape[1:] for key in common
-  )
-
-
-def lend(old: Params, new: Params) -> Params:
-  """Returns `new` with the arrays that `old` has as well, by their paths.
-
-  A stack of blocks may be shorter than the old one, and takes its first ones,
-  or longer, and keeps its own last ones.
-
-  Args:
-    old: a flat network of numpy arrays.
-    new: another, to which it `can_lend`.
-  """
-  lent = {
-    key: np.concatenate([old[key][: len(new[key])], new[key][len(old[key]) :]])
-    for key in old.keys() & new.keys()
-  }
-  return {**new, **lent}
-
-
-def has_grown(old: Params, new: Params) -> bool:
-  """Whether `new`, lent from `old`, is that with as many blocks or more.
-
-  One that has other arrays besides does something else: a denoiser may hold all
-  of a CNN, and does not restore as it did.
-  """
-  return old.keys() == new.keys() and all(
-    len(old[key]) <= len(new[key]) for key in old
-  )
-
-
-def is_like(one: Params, other: Params) -> bool:
-  """Whether two networks have the same arrays, in name and shape."""
-  return jax.tree.map(jnp.shape, one) == jax.tree.map(jnp.shape, other)
+  return warm_start.adopt(new, given) if given else new
 
 
 def make_step(

@@ -35,6 +35,7 @@ SAMPLER = {
   'nfe': (int, 'network evaluations for one sample'),
   'spacing': (float, 'above 1, more of the evaluations at low noise'),
   'eta': (float, 'of ddim: share of the noise that is renewed; 1 is ddpm'),
+  'start': (str, 'noise or mean: what the first evaluation sees'),
   'samples': (int, 'samples that are averaged'),
   'temperature': (float, 'factor of all noise'),
 }

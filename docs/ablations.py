@@ -13,7 +13,7 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-from deblur_jax import cli, contenders, evaluate, train, trained
+from deblur_jax import cli, contenders, judge, train, trained
 from deblur_jax import config as config_lib
 from deblur_jax.data import sources
 from deblur_jax.report import tables
@@ -77,8 +77,8 @@ def full(name: str, workdir: pathlib.Path, steps: int) -> None:
   model = trained.load(workdir)
   # Blur of the plain config: the same pictures for every variant.
   own = config_lib.load_file(SPEC)
-  test = evaluate.Test(sources.open_split(own.data, 'val'), 'val', 'val', own)
-  record = evaluate.judge(contenders.of_model(model), test, workdir / 'val')
+  test = judge.Test(sources.open_split(own.data, 'val'), 'val', 'val', own)
+  record = judge.judge(contenders.of_model(model), test, workdir / 'val')
   result = {
     'parameters': state.count(model.params),
     'steps': steps,

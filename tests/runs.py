@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import importlib
 import io
+import json
 import os
 import pathlib
 import subprocess
@@ -13,6 +14,7 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pyvips
 from PIL import Image
 
 from deblur_jax import cli, trained
@@ -23,6 +25,8 @@ from deblur_jax.train_lib.checkpoint import Checkpoints
 from deblur_jax.types import Family
 
 ROOT = pathlib.Path(__file__).parents[1]
+CHANNELS = {'L': 1, 'LA': 2, 'RGB': 3, 'RGBA': 4}
+"""Of a picture, by mode."""
 PICTURES = pathlib.Path(os.environ['TFDS_DATA_DIR']) / 'pictures'
 """A data set of small pictures: they are scored in no time."""
 
@@ -193,6 +197,17 @@ def command(module, *arguments):
   return Done(status, stdout.getvalue(), stderr.getvalue())
 
 
+def restored(workdir, *arguments):
+  """Status, stdout and stderr of the restore command with a workdir."""
+  done = command('restore', f'--workdir={workdir}', *arguments)
+  return done.returncode, done.stdout, done.stderr
+
+
+def json_lines(text):
+  """What a command prints with --json."""
+  return [json.loads(line) for line in text.splitlines()]
+
+
 def finish(child, status=0):
   """Waits for a process that must end so; returns its stdout and stderr."""
   stdout, stderr = child.communicate()
@@ -252,3 +267,22 @@ def save_pictures(folder=PICTURES):
   for split, count in (('train', 6), ('val', 2), ('test', 3)):
     for i in range(count):
       save(folder / split / f'{i}.png', picture(seed=i))
+
+
+def random_channels(height, width, mode, dtype, seed):
+  """Random [H,W,C]; what is grey has to stay so."""
+  rng = np.random.default_rng(seed)
+  shape = height, width, CHANNELS[mode]
+  return rng.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+
+
+def save_channels(path, channels):
+  """Writes [H,W,C] of either depth, with another writer than ours."""
+  if channels.dtype == np.uint8:
+    flat = channels[..., 0] if channels.shape[2] == 1 else channels
+    Image.fromarray(flat).save(path)
+  else:
+    kind = 'grey16' if channels.shape[2] < 3 else 'rgb16'
+    pyvips.Image.new_from_array(channels, interpretation=kind).write_to_file(
+      str(path)
+    )

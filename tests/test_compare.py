@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
-from deblur_jax import compare, contenders, evaluate, trained
+from deblur_jax import compare, contenders, judge, trained
 from deblur_jax.data import sources
 from deblur_jax.ops import scores
 from deblur_jax.report import document
@@ -202,9 +202,9 @@ def test_time_is_shared_by_all_rows_of_a_batch():
 
   config = tiny_config().unlock()
   config.eval.megapixels = 2 * picture()[..., 0].size / 1e6
-  test = evaluate.Test(sources.Examples(read, 3, True), 'mine', 'all', config)
+  test = judge.Test(sources.Examples(read, 3, True), 'mine', 'all', config)
   contender = contenders.Contender('still', 'cnn', 'none', run)
-  scored = list(evaluate.score_all(contender, test))
+  scored = list(judge.score_all(contender, test))
   assert len(scored) == 3, (
     'of which the last one shares its batch with a filler'
   )
@@ -221,7 +221,7 @@ def test_other_pictures_or_weights_are_scored_anew(tmp_path):
     return trained.to_uint8(0.5 * batch['blur']), contenders.Duration(1.0)
 
   def score(mark='weights'):
-    test = evaluate.open_test(tiny_config(), str(tmp_path / 'mine'))
+    test = judge.open_test(tiny_config(), str(tmp_path / 'mine'))
     made_of = (('still', 1, mark),)
     one = contenders.Contender('still', 'cnn', 'none', run, made_of)
     made = compare.result(one, test, tmp_path / 'scores')
@@ -291,11 +291,11 @@ def test_tests_on_one_data_set_are_told_apart_by_their_blur():
   second.data.blur.kinds = ('motion', 'linear')
   third = second.copy_and_resolve_references()
   third.data.blur.length = (3.0, 5.0)
-  tests = [evaluate.open_test(config, None) for config in (first, second)]
+  tests = [judge.open_test(config, None) for config in (first, second)]
   assert compare.distinct(tests[:1]) == ['folder']
   kinds = '_'.join(first.data.blur.kinds)
   assert compare.distinct(tests) == [f'folder_{kinds}', 'folder_motion_linear']
-  tests.append(evaluate.open_test(third, None))
+  tests.append(judge.open_test(third, None))
   assert compare.distinct(tests)[1:] == [
     'folder_motion_linear_1',
     'folder_motion_linear_2',

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from deblur_jax.models import layers, nafnet
+from deblur_jax.models import cpu, nafnet
 from deblur_jax.ops import cost
 from deblur_jax.train_lib import parallel
 
@@ -18,7 +18,7 @@ def test_products_and_convolutions_by_hand():
   product = lambda a, b: jnp.einsum('bij,bjk->bik', a, b)  # noqa: E731
   assert cost.macs(product, shape(2, 3, 5), shape(2, 5, 7)) == 2 * 3 * 5 * 7
   image = shape(2, 8, 9, 4)
-  conv = layers.ordinary_conv
+  conv = cpu.ordinary_conv
   assert cost.macs(conv, image, shape(3, 3, 4, 6)) == 2 * 72 * 9 * 4 * 6
   assert cost.macs(conv, image, shape(3, 3, 1, 4)) == 2 * 72 * 9 * 4
 
@@ -59,7 +59,7 @@ def test_unknown_length_is_refused():
 
 def count(net, *inputs):
   params = jax.eval_shape(net.init, jax.random.key(0), *inputs)
-  with layers.plain():
+  with cpu.plain():
     return cost.macs(net.apply, params, *inputs)
 
 

@@ -93,6 +93,7 @@ def test_samplers_land_on_a_gaussian(name, nfe, spacing, eta, schedule):
       exact_estimate(schedule),
       diffusion.SAMPLERS[name](schedule, nfe, spacing, eta),
       draw(10**6),
+      draw(10**6),
       draw,
     )
   )()
@@ -118,7 +119,8 @@ def test_the_second_order_is_closer_where_steps_are_few():
 
   def run(name, nfe):
     steps = diffusion.SAMPLERS[name](schedule, nfe)
-    return diffusion.sample(exact_estimate(schedule), steps, start, None)
+    estimate = exact_estimate(schedule)
+    return diffusion.sample(estimate, steps, start, start, None)
 
   truth = run('ddim', 2000)
   error = {
@@ -162,8 +164,21 @@ def test_one_evaluation_is_the_estimate_itself(name):
     seen.append((state, time))
     return 0.3 * state
 
-  result = diffusion.sample(estimate, steps, start, jnp.zeros_like)
+  result = diffusion.sample(estimate, steps, start, start, jnp.zeros_like)
   np.testing.assert_allclose(result, 0.3 * start, atol=1e-6)
+
+
+def test_the_first_evaluation_alone_sees_what_is_shown():
+  start, shown = jax.random.normal(jax.random.key(3), (2, 1, 4, 4, 3))
+  steps = diffusion.ddim(diffusion.cosine, 2)
+
+  def run(shown):
+    return diffusion.sample(
+      lambda state, time: 0.3 * state, steps, start, shown, jnp.zeros_like
+    )
+
+  after = steps.state[0] * start + steps.clean[0] * 0.3 * shown
+  np.testing.assert_allclose(run(shown), 0.3 * after, atol=1e-6)
 
 
 def test_indi_walks_a_straight_line():

@@ -8,10 +8,11 @@ PACKAGE = pathlib.Path(__file__).parents[1] / 'deblur_jax'
 RANKS = (
   ('glitches',),
   ('main', 'compare', 'restore'),
-  ('dry_run', 'restorer'),
+  ('dry_run', 'jobs', 'restorer'),
   ('runner',),
   ('evaluate', 'train'),
-  ('contenders', 'zoo'),
+  ('judge',),
+  ('contenders', 'warm_start', 'zoo'),
   ('trained',),
   ('report', 'imaging', 'convert'),
   ('families',),
@@ -108,3 +109,8 @@ def test_training_reads_from_devices_in_one_place():
       if isinstance(node, ast.Call):
         name = getattr(node.func, 'attr', getattr(node.func, 'id', ''))
         assert name not in HOST_READS, f'{path}:{node.lineno}'
+
+
+def test_no_file_is_long():
+  for path in [*sources(), *pathlib.Path(__file__).parent.glob('*.py')]:
+    assert len(path.read_text().splitlines()) <= 400, path

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deblur_jax.models import layers
+from deblur_jax.models import cpu
 from deblur_jax.models.encoder_decoder import EncoderDecoder
 from deblur_jax.models.nafnet import NAFBlock, NAFNet
 from deblur_jax.types import InputError
@@ -65,7 +65,7 @@ def plain_block(p, x):
   """Chen et al. 2022, figure 3c: one operation after the other."""
 
   def conv(name, x):
-    y = layers.ordinary_conv(x, p[name]['kernel'])
+    y = cpu.ordinary_conv(x, p[name]['kernel'])
     return y + p[name]['bias'].reshape(1, 1, 1, -1)
 
   def norm(name, x):

@@ -130,6 +130,26 @@ def test_a_tile_of_noise_alone_is_that_of_the_whole():
   np.testing.assert_allclose(tile, whole[:, 24:, 36:], atol=1e-6)
 
 
+@pytest.mark.parametrize('process', ['refine', 'indi'])
+def test_the_mean_of_the_start_draws_nothing_by_itself(process):
+  def spread(start):
+    config = make_config(
+      **{'process.name': process, 'sampler.nfe': 1, 'sampler.start': start}
+    )
+    family = family_of.make(config)
+    blur = pictures(1, 16)
+    params = jax.jit(family.init)(jax.random.key(0), {'blur': blur})
+    params = jax.tree.map(lambda leaf: leaf + 0.01, params)
+    keys = jax.random.split(jax.random.key(3), 2)
+    restore = jax.jit(family.restore)
+    origin = jnp.zeros((1, 2), jnp.int32)
+    one, other = (restore(params, blur, key[None], origin) for key in keys)
+    return jnp.abs(one - other).max()
+
+  assert spread('mean') == 0
+  assert spread('noise') > 1e-4
+
+
 @pytest.mark.parametrize('joint', [True, False])
 def test_a_predictor_that_does_not_learn_has_no_gradient(joint):
   changes = {'process.joint': joint, 'optim.weight_decay': 0.0}

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from deblur_jax import evaluate
+from deblur_jax import judge
 from deblur_jax.ops import scores
 from deblur_jax.report import experiment, figures, statistics, tables
 
@@ -100,7 +100,7 @@ def test_gain_is_of_pictures_finite_on_both_sides():
       ('left sharp, as it was', math.inf, math.inf),
     ]
   ]
-  summary = evaluate.summarise(rows)['psnr']
+  summary = judge.summarise(rows)['psnr']
   assert summary['output']['mean'] == 36.5
   assert summary['gain']['mean'] == 3.0
   assert summary['gain']['n'] == 1

@@ -13,7 +13,7 @@ import scipy.ndimage
 import skimage
 
 from deblur_jax import config as config_lib
-from deblur_jax import contenders, evaluate, trained, zoo
+from deblur_jax import contenders, judge, trained, zoo
 from deblur_jax.imaging import tiling
 from deblur_jax.models import build
 from deblur_jax.restorer import Restorer
@@ -67,19 +67,19 @@ def draws(model):
 def photographs():
   """Those of the demo's test."""
   config = config_lib.load_file(str(ROOT / 'configs/cnn_photos.py:small'))
-  return evaluate.open_test(config)
+  return judge.open_test(config)
 
 
 def test_photographs_gain(model, photographs, tmp_path):
   contender = contenders.of_model(model)
-  record = evaluate.judge(contender, photographs, tmp_path)
+  record = judge.judge(contender, photographs, tmp_path)
   psnr = {k: v['mean'] for k, v in record['metrics']['psnr'].items()}
   assert psnr['output'] - psnr['input'] > GAINS[model.config.family]
 
 
 def test_no_grid_on_flat_patches(model, photographs):
   energies, counts = [], []
-  for scored in evaluate.score_all(contenders.of_model(model), photographs):
+  for scored in judge.score_all(contenders.of_model(model), photographs):
     _, restored, sharp = scored.pictures
     *pair, count = nyquist_energy(restored, sharp)
     energies.append(pair)

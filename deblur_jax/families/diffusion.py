@@ -72,6 +72,7 @@ def make(config: ConfigDict) -> Family:
   if not 0 <= config.sampler.eta <= 1:
     raise InputError(f'config.sampler.eta={config.sampler.eta}: not in [0,1]')
   make_process = choose('process.name', config, PROCESSES)
+  view = choose('sampler.start', config, diffusion.STARTS)
   training, sampling = (make_process(config, whole) for whole in (False, True))
   samples, temperature = config.sampler.samples, config.sampler.temperature
 
@@ -92,7 +93,7 @@ def make(config: ConfigDict) -> Family:
 
     def add(total: Array, number: Array) -> tuple[Array, None]:
       keys = fold_in(key, number)
-      sharp = draw(sampling, params['net'], blur, first, keys, noise)
+      sharp = draw(sampling, params['net'], blur, first, keys, noise, view)
       return total + sharp / samples, None
 
     return jax.lax.scan(add, jnp.zeros_like(blur), jnp.arange(samples))[0]
@@ -146,8 +147,19 @@ def draw(
   first: Array,
   key: Key,
   noise: Callable[[Key], Array],
+  view: Callable[[Array], Array],
 ) -> Array:
-  """Returns one sample of the sharp picture f32[B,H,W,3] in [0,1]."""
+  """Returns one sample of the sharp picture f32[B,H,W,3] in [0,1].
+
+  Args:
+    process: the kind of diffusion.
+    params: of its networks.
+    blur: what is to be restored.
+    first: what is known of it.
+    key: key[B].
+    noise: (key[B]) -> normal noise like `blur`.
+    view: (noise at the start) -> what the first evaluation sees of it.
+  """
 
   def estimate(state: Array, time: Array) -> Array:
     times = jnp.full((len(blur), 1, 1, 1), time)
@@ -155,15 +167,18 @@ def draw(
     # No estimate leaves the range of pictures: errors would grow on the way.
     return process.clean(process.sharp(clean, first).clip(0, 1), first)
 
-  start = process.state(
-    jnp.zeros_like(blur),
-    blur,
-    noise(fold_in(key, START)),
-    jnp.ones((len(blur), 1, 1, 1)),
-  )
+  def begin(noise: Array) -> Array:
+    one = jnp.ones((len(blur), 1, 1, 1))
+    return process.state(jnp.zeros_like(blur), blur, noise, one)
+
+  start = noise(fold_in(key, START))
   later = fold_in(key, ON_THE_WAY)
   clean = diffusion.sample(
-    estimate, process.steps, start, lambda n: noise(fold_in(later, n))
+    estimate,
+    process.steps,
+    begin(start),
+    begin(view(start)),
+    lambda n: noise(fold_in(later, n)),
   )
   return process.sharp(clean, first)
 

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from deblur_jax.models import layers, timestep
+from deblur_jax.models import cpu, layers, timestep
 from deblur_jax.types import Array
 
 
@@ -131,7 +131,7 @@ class UNet(nn.Module):
       y,
       self.blocks,
       embedding,
-      unrolled=layers.is_cpu(),
+      unrolled=cpu.is_used(),
       remat=self.remat,
     )
     if level in self.attention:

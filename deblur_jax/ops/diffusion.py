@@ -165,6 +165,16 @@ def indi(nfe: int) -> Steps:
   return Steps(time[:-1], 1 - clean, clean, jnp.zeros(nfe))
 
 
+STARTS: Mapping[str, Callable[[Array], Array]] = {
+  'noise': lambda noise: noise,
+  'mean': jnp.zeros_like,
+}
+"""What the first evaluation sees of the noise that the process starts from.
+
+At t = 1 next to nothing else is in the state. A network that finds a picture in
+it nevertheless draws what is not there; from the mean it finds nothing.
+"""
+
 SAMPLERS: Mapping[str, Callable[..., Steps]] = {
   'ddpm': ddpm,
   'ddim': ddim,
@@ -194,6 +204,7 @@ def sample(
   estimate: Callable[[Array, Array], Array],
   steps: Steps,
   start: Array,
+  shown: Array,
   draw: Callable[[Array], Array],
 ) -> Array:
   """Runs a sampler: one evaluation of `estimate` for each of its rows.
@@ -202,6 +213,7 @@ def sample(
     estimate: (state, time f32[]) -> estimate of x0.
     steps: the sampler.
     start: the state at t = 1.
+    shown: what the first evaluation is given for it.
     draw: (number of the step i32[]) -> fresh noise of the state's shape.
 
   Returns:
@@ -211,7 +223,8 @@ def sample(
   def move(carry, row):
     number, step = row
     state, before = carry
-    clean = estimate(state, step.time)
+    given = jnp.where(number == 0, shown, state)
+    clean = estimate(given, step.time)
     after = step.state * state + step.clean * clean + step.previous * before
     if step.noise is not None:
       after += step.noise * draw(number)

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from deblur_jax import train, trained
+from deblur_jax import train, trained, warm_start
 from deblur_jax.families import make_family
 from deblur_jax.train_lib import parallel, state
 from deblur_jax.types import InputError
@@ -31,7 +31,7 @@ def test_a_cnn_starts_the_other_families(family, model, place, tmp_path):
   config = tiny_config().unlock()
   config.family, config.model.name = family, model
   new = begin(config)
-  made = train.adopt(new, trained.load(workdir))
+  made = warm_start.adopt(new, trained.load(workdir))
   before, after = state.networks(new.params), state.networks(made.params)
   given = state.networks(trained.load(workdir).params)[('net',)]
   assert_equal(after.pop(place), given)
@@ -49,7 +49,7 @@ def test_a_denoiser_starts_as_the_cnn_with_fewer_blocks(tmp_path):
   config.model.nafnet.encoder = (2,)
   config.predictor.nafnet.encoder = (3,)
   new = begin(config)
-  made = train.adopt(new, given)
+  made = warm_start.adopt(new, given)
   (cnn,) = state.networks(given.params).values()
   before, after = (
     state.networks(one.params)['net', 'denoiser'] for one in (new, made)
@@ -66,7 +66,7 @@ def test_a_cnn_grows_by_blocks_that_change_nothing(tmp_path):
   config = tiny_config().unlock()
   config.model.nafnet.encoder = (3,)
   new = begin(config)
-  made = train.adopt(new, given)
+  made = warm_start.adopt(new, given)
   picture = jax.random.uniform(jax.random.key(0), (1, 16, 16, 3))
   before, after = (
     make_family(one).restore(params, picture, None, None)
@@ -78,13 +78,13 @@ def test_a_cnn_grows_by_blocks_that_change_nothing(tmp_path):
     untrained(tmp_path / 'grown', seed=1, **{'model.nafnet.encoder': (3,)})
   )
   with pytest.raises(InputError, match='its networks are not those'):
-    train.adopt(begin(tiny_config()), grown)
+    warm_start.adopt(begin(tiny_config()), grown)
 
 
 @pytest.mark.parametrize('old', [{('a',): (1, 1)}, {('b',): (3, 2)}])
 def test_what_does_not_fit_is_not_lent(old):
   old = {path: np.zeros(shape) for path, shape in old.items()}
-  assert not train.can_lend(old, {('a',): np.zeros((3, 2))})
+  assert not warm_start.can_lend(old, {('a',): np.zeros((3, 2))})
 
 
 def test_a_denoiser_that_holds_a_cnn_does_not_restore_in_its_place(tmp_path):
@@ -93,7 +93,7 @@ def test_a_denoiser_that_holds_a_cnn_does_not_restore_in_its_place(tmp_path):
   config.family = 'diffusion'
   config.predictor.nafnet.width = 12  # none of the CNN's
   with pytest.raises(InputError, match='its networks are not those'):
-    train.adopt(begin(config), given)
+    warm_start.adopt(begin(config), given)
 
 
 def test_a_network_without_its_like_is_refused(tmp_path):
@@ -102,7 +102,7 @@ def test_a_network_without_its_like_is_refused(tmp_path):
   config.family, config.model.nafnet.width = 'gan', 12
   new = begin(config)
   with pytest.raises(InputError, match='its networks are not those'):
-    train.adopt(new, trained.load(workdir))
+    warm_start.adopt(new, trained.load(workdir))
 
 
 def test_a_predictor_that_stays_has_to_be_given(tmp_path):

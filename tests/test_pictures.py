@@ -1,0 +1,123 @@
+"""Pictures are read right, whatever holds them."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deblur_jax.data import pictures
+from deblur_jax.imaging import picture as picture_lib
+from deblur_jax.types import InputError
+from tests.runs import picture
+
+
+def test_exif_orientation_is_applied(tmp_path):
+  exif = Image.Exif()
+  exif[0x0112] = 6  # turn a quarter clockwise
+  image = picture(24, 16)
+  path = tmp_path / 'turned.png'
+  Image.fromarray(image).save(path, exif=exif)
+  np.testing.assert_array_equal(pictures.read_rgb(path), np.rot90(image, -1))
+
+
+def exif_bytes(*tags):
+  """EXIF data of (number, type, bytes) each, as a camera might write them."""
+  table, beyond = struct.pack('<H', len(tags)), b''
+  end = 8 + 2 + 12 * len(tags) + 4
+  for number, kind, value in tags:
+    place = value.ljust(4, b'\0')
+    if len(value) > 4:
+      place, beyond = struct.pack('<I', end + len(beyond)), beyond + value
+    table += struct.pack('<HHI', number, kind, 1) + place
+  return b'Exif\0\0II*\0' + struct.pack('<I', 8) + table + bytes(4) + beyond
+
+
+BROKEN_EXIF = {
+  'text for a number': (0x011A, 2, b'a'),
+  'below zero': (0x8769, 9, struct.pack('<i', -5)),
+  'not a number': (0x011A, 12, struct.pack('<d', np.nan)),
+  'a number for text': (0x010E, 11, struct.pack('<f', 1.5)),
+}
+
+
+@pytest.mark.parametrize('extension', ['jpg', 'png', 'webp'])
+@pytest.mark.parametrize('broken', BROKEN_EXIF)
+def test_broken_exif_leaves_the_picture_upright(tmp_path, broken, extension):
+  turned = 0x0112, 3, struct.pack('<H', 6)
+  path = tmp_path / f'turned.{extension}'
+  exif = exif_bytes(turned, BROKEN_EXIF[broken])
+  Image.fromarray(picture(24, 16)).save(path, exif=exif)
+  assert pictures.read_rgb(path).shape == (16, 24, 3)
+  got = picture_lib.read(path)
+  assert got.pixels.shape == (16, 24, 3)
+  assert got.notes == ('broken EXIF data were dropped',)
+  picture_lib.write(got, path)
+  assert pictures.read_rgb(path).shape == (16, 24, 3)
+
+
+@pytest.mark.parametrize('mode', ['L', 'P', 'RGBA', 'CMYK', '1'])
+def test_every_mode_becomes_rgb(tmp_path, mode):
+  image = Image.fromarray(picture()).convert(mode)
+  path = tmp_path / ('picture.tif' if mode == 'CMYK' else 'picture.png')
+  image.save(path)
+  expected = np.asarray(image.convert('RGB'))
+  np.testing.assert_array_equal(pictures.read_rgb(path), expected)
+
+
+def test_16_bit_grey_is_scaled_not_clipped(tmp_path):
+  levels = np.linspace(0, 65535, 256).round().astype(np.uint16)
+  path = tmp_path / 'deep.png'
+  Image.fromarray(levels.reshape(16, 16)).save(path)
+  got = pictures.read_rgb(path)[..., 0].ravel()
+  np.testing.assert_array_equal(got, np.arange(256))
+
+
+def test_floats_of_the_unit_range_are_scaled(tmp_path):
+  levels = np.linspace(0, 1, 256, dtype=np.float32)
+  path = tmp_path / 'float.tif'
+  Image.fromarray(levels.reshape(16, 16)).save(path)
+  got = pictures.read_rgb(path)[..., 0].ravel()
+  np.testing.assert_array_equal(got, np.arange(256))
+
+
+@pytest.mark.parametrize('level', [np.float32(255), np.int32(70_000)])
+def test_levels_without_a_full_scale_are_refused(tmp_path, level):
+  path = tmp_path / 'levels.tif'
+  Image.fromarray(np.full((4, 4), level)).save(path)
+  with pytest.raises(
+    InputError, match='levels.tif: levels from .* 8 or 16 bit'
+  ):
+    pictures.read_rgb(path)
+
+
+def test_16_bit_colour_keeps_its_high_byte(tmp_path):
+  image = picture(4, 5)
+  deep = image.astype('>u2') * 256
+  rows = b''.join(b'\0' + row.astype('>u2').tobytes() for row in deep)
+  header = struct.pack('>IIBBBBB', 5, 4, 16, 2, 0, 0, 0)
+  chunks = {b'IHDR': header, b'IDAT': zlib.compress(rows), b'IEND': b''}
+  content = b'\x89PNG\r\n\x1a\n'
+  for kind, body in chunks.items():
+    check = struct.pack('>I', zlib.crc32(kind + body))
+    content += struct.pack('>I', len(body)) + kind + body + check
+  path = tmp_path / 'deep.png'
+  path.write_bytes(content)
+  np.testing.assert_array_equal(pictures.read_rgb(path), image)
+
+
+@pytest.mark.parametrize('broken', ['truncated.jpg', 'text.png', 'empty.bmp'])
+def test_broken_files_are_named(tmp_path, broken):
+  buffer = io.BytesIO()
+  Image.fromarray(picture(64, 64)).save(buffer, 'JPEG')
+  content = {
+    'truncated.jpg': buffer.getvalue()[: len(buffer.getvalue()) // 2],
+    'text.png': b'not a picture',
+    'empty.bmp': b'',
+  }[broken]
+  path = tmp_path / broken
+  path.write_bytes(content)
+  with pytest.raises(InputError, match=broken):
+    pictures.read_rgb(path)
