@@ -146,7 +146,7 @@ def diffusion(config: ConfigDict, small: bool) -> ConfigDict:
       config.process.joint = False  # the CNN in the box, as it is
       config.process.scale = 20.0  # it leaves about 0.05
       config.process.gamma = 10.0
-      config.sampler.eta = 0.8
+      config.sampler.start = 'mean'  # from noise, it draws specks
       config.data.plain_probability = 0.15  # what draws, draws there as well
       config.model.name = 'nafnet'  # with the first blocks of that CNN
       _in_the_box(config.model.nafnet)

@@ -175,6 +175,7 @@ At t = 1 next to nothing else is in the state. A network that finds a picture in
 it nevertheless draws what is not there; from the mean it finds nothing.
 """
 
+
 SAMPLERS: Mapping[str, Callable[..., Steps]] = {
   'ddpm': ddpm,
   'ddim': ddim,
