@@ -77,8 +77,8 @@ def of_model(model: trained.Model) -> Contender:
 
 
 def sampler_of(model: trained.Model) -> dict[str, Any]:
-  """Returns how a model draws samples; of no account to most families."""
-  return json.loads(model.config.sampler.to_json())
+  """Returns how a model draws samples; {} of one that draws none."""
+  return json.loads(model.config.sampler.to_json()) if model.draws else {}
 
 
 def cascade(first: trained.Model, second: trained.Model) -> Contender:

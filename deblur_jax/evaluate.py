@@ -40,6 +40,7 @@ def evaluate(
     InputError: the workdir, the checkpoint or the data cannot be used.
   """
   model = trained.load(workdir, wanted, sampler)
+  trained.check_sampler(sampler, [model])
   test = judge.open_test(model.config, data)
   if output is None:
     own = not data and not sampler
@@ -80,7 +81,9 @@ def sweep(
     name = '_'.join(['sweep', key, test.dataset, *step, *named(sampler)])
     output = zoo.home(workdir) / 'evaluations' / name
   for value in values:
-    model = trained.load(workdir, wanted, {**sampler, key: value})
+    changes = {**sampler, key: value}
+    model = trained.load(workdir, wanted, changes)
+    trained.check_sampler(changes, [model])
     folder = output / f'{key}_{value}'
     records.append(judge.judge(contenders.of_model(model), test, folder))
   rows = [

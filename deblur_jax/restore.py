@@ -224,8 +224,9 @@ def make_draw(flags: argparse.Namespace) -> Draw:
     samples = sampler.get('samples', UNCERTAIN_SAMPLES)
     sampler = {**sampler, 'samples': 1}
   models = [trained.load(workdir, sampler=sampler) for workdir in workdirs]
-  random = any(model.config.family == 'diffusion' for model in models)
-  if flags.uncertainty and (samples < 2 or not random):
+  if not flags.uncertainty:
+    trained.check_sampler(sampler, models)
+  elif samples < 2 or not any(model.draws for model in models):
     raise InputError(
       f'--uncertainty: {workdirs[-1]} draws no samples; use a diffusion model, '
       'and at least 2 samples'

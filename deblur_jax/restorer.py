@@ -70,6 +70,7 @@ class Restorer:
       trained.load(zoo.find(str(model)), sampler=sampler)
       for model in models or [zoo.DEFAULT]
     ]
+    trained.check_sampler(sampler, loaded)
     return cls(loaded, **options)
 
   def __call__(self, pixels: np.ndarray, name: str = '') -> np.ndarray:

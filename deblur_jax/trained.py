@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import pathlib
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -99,6 +99,11 @@ class Model:
   def minutes(self) -> float:
     """Of all trainings."""
     return sum(run.minutes for run in self.runs)
+
+  @property
+  def draws(self) -> bool:
+    """Whether it restores by drawing a sample."""
+    return self.config.family == 'diffusion'
 
   @functools.cached_property
   def mark(self) -> str:
@@ -248,6 +253,16 @@ def make_restore_part(
 def to_uint8(images: Array) -> np.ndarray:
   """Rounds f32 in [0,1] to u8, as a picture file would hold it."""
   return levels.from_float(np.float32(processes.to_host(images)), np.uint8)
+
+
+def check_sampler(sampler: Sampler, models: Sequence[Model]) -> None:
+  """Raises InputError if there is none whose sampler could be changed."""
+  if sampler and not any(model.draws for model in models):
+    names = ', '.join(model.name for model in models)
+    raise InputError(
+      f'--sampler.{next(iter(sampler))}: {names} draws no samples; use a '
+      'diffusion model'
+    )
 
 
 def add_sampler_flags(parser: argparse.ArgumentParser) -> None:

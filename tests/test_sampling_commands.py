@@ -83,6 +83,28 @@ def test_nonsense_sweeps_are_refused(workdir, sweep):
   assert sweep in done.stderr
 
 
+@pytest.mark.parametrize(
+  'arguments',
+  [
+    ('evaluate', '--nfe=4'),
+    ('evaluate', '--sweep=nfe=1,2'),
+    ('restore', '--sampler.nfe=4', 'photo.png'),
+  ],
+)
+def test_a_model_that_draws_no_samples_has_no_sampler(
+  arguments, data, tmp_path
+):
+  save(tmp_path / 'photo.png', picture())
+  module, flag, *photo = arguments
+  given = [tmp_path / name for name in photo] or [f'--data={data}']
+  cnn = untrained(tmp_path / 'cnn')
+  done = command(module, f'--workdir={cnn}', flag, *given)
+  assert done.returncode == 2
+  assert '--sampler.nfe: untrained draws no samples' in done.stderr
+  both = f'--cascade={cnn},{cnn}'
+  assert command('restore', both, '--nfe=4', *photo or [data]).returncode == 2
+
+
 def test_uncertainty_lies_beside_the_result(workdir, tmp_path):
   path = save(tmp_path / 'photo.png', picture(30, 21))
   done = command(
