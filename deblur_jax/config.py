@@ -17,21 +17,27 @@ from deblur_jax.types import InputError
 FILE = 'config.json'
 PACKAGES = ('deblur-jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
 
-_NETWORKS = (
-  'nafnet.width',
-  'unet.channels',
-  'unet.multipliers',
-  'rrdb.channels',
-  'rrdb.growth',
-  'encoder_decoder.channels',
-)
+_NETWORKS = {
+  'nafnet.width': 1,
+  'nafnet.encoder': 0,
+  'nafnet.middle': 0,
+  'nafnet.decoder': 0,
+  'unet.channels': 1,
+  'unet.multipliers': 1,
+  'unet.blocks': 0,
+  'rrdb.channels': 1,
+  'rrdb.growth': 1,
+  'encoder_decoder.channels': 1,
+}
 _LEAST = {
+  'steps': 1,
   'data.crop': 11,  # a window of SSIM
   'eval.images': 1,
   'eval.blurs': 1,
   'discriminator.channels': 1,
   'discriminator.layers': 0,
-  **{f'{net}.{key}': 1 for net in ('model', 'predictor') for key in _NETWORKS},
+  **{f'model.{key}': least for key, least in _NETWORKS.items()},
+  **{f'predictor.{key}': least for key, least in _NETWORKS.items()},
 }
 """Of numbers, and of each in a tuple."""
 

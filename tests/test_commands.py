@@ -340,7 +340,14 @@ def test_bad_input_is_one_line(case, tmp_path):
 
 @pytest.mark.parametrize('more', [(), ('--dry_run',)])
 @pytest.mark.parametrize(
-  'wrong', ['data.crop=5', 'eval.blurs=0', 'data.blur.sigma=3']
+  'wrong',
+  [
+    'data.crop=5',
+    'eval.blurs=0',
+    'data.blur.sigma=3',
+    'steps=0',
+    'model.nafnet.middle=-1',
+  ],
 )
 def test_nonsense_is_refused_before_anything_is_written(wrong, more, tmp_path):
   flags = CONFIG, *TINY_FLAGS, f'--config.{wrong}', f'--workdir={tmp_path}/run'

@@ -222,6 +222,7 @@ def test_new_generator_returns_flat_colours_and_gradients(name):
     ('gan.perceptual', 'none'),
     ('gan.critic_steps', 0),
     ('gan.r1_every', 0),
+    ('discriminator.groups', 3),
   ],
 )
 def test_nonsense_is_refused(key, value):

@@ -23,6 +23,7 @@ from deblur_jax.types import (
   Array,
   Batch,
   Family,
+  InputError,
   Key,
   LossFn,
   Metrics,
@@ -43,6 +44,12 @@ def make(config: ConfigDict) -> Family:
     InputError: an unknown name, or a number that makes no sense.
   """
   check_positive(config, 'gan.critic_steps', 'gan.r1_every')
+  channels, groups = config.discriminator.channels, config.discriminator.groups
+  if groups and channels % groups:
+    raise InputError(
+      f'config.discriminator.groups={groups}: does not divide its channels, '
+      f'{channels}'
+    )
   generator = build.build(config.model, config.dtype, config.remat)
   whole = build.for_whole_pictures(generator, config.data.crop)
   discriminator = Discriminator(
