@@ -114,9 +114,41 @@ def judge(
   Returns:
     What evaluation.json holds; {} in all processes but the first.
   """
+  rows, grid, durations, shifts = collect(contender, test, output)
+  if not processes.is_first():
+    return {}
+  rows.sort(key=lambda row: row['image'])
+  record = {
+    **describe_contender(contender),
+    'dataset': test.dataset,
+    'split': test.split,
+    'test': test.fingerprint,
+    'images': len(rows),
+    'ms_per_image': round(1e3 * mean_seconds(durations), 3),
+    **align.verdict(shifts),
+    'metrics': summarise(rows),
+  }
+  write(output, record, rows, grid)
+  return record
+
+
+def collect(
+  contender: contenders.Contender, test: Test, output: pathlib.Path
+) -> tuple[
+  list[Row],
+  list[Scored],
+  list[contenders.Duration],
+  dict[str, tuple[float, float]],
+]:
+  """Scores all pictures, and writes as many as there is room for.
+
+  Returns:
+    Their rows; some pictures for the grid; how long each took; and how far the
+    sides of real pairs are apart, by image.
+  """
   total = len(test.source) * test.repeats
   shown = set(np.linspace(0, total - 1, GRID_ROWS).astype(int))
-  rows, grid, shifts, durations, room = [], [], {}, [], KEPT_PIXELS
+  rows, grid, durations, shifts, room = [], [], [], {}, KEPT_PIXELS
   progress = tqdm.tqdm(
     score_all(contender, test),
     desc=f'{contender.name} on {test.dataset}',
@@ -140,21 +172,7 @@ def judge(
         saving.append(pool.submit(keep_pictures, scored, output))
     for saved in saving:
       saved.result()  # raises what went wrong
-  if not processes.is_first():
-    return {}
-  rows.sort(key=lambda row: row['image'])
-  record = {
-    **describe_contender(contender),
-    'dataset': test.dataset,
-    'split': test.split,
-    'test': test.fingerprint,
-    'images': len(rows),
-    'ms_per_image': round(1e3 * mean_seconds(durations), 3),
-    **align.verdict(shifts),
-    'metrics': summarise(rows),
-  }
-  write(output, record, rows, grid)
-  return record
+  return rows, grid, durations, shifts
 
 
 def mean_seconds(durations: Sequence[contenders.Duration]) -> float:
