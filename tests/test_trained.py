@@ -13,7 +13,7 @@ import scipy.ndimage
 import skimage
 
 from deblur_jax import config as config_lib
-from deblur_jax import contenders, judge, trained, zoo
+from deblur_jax import contenders, glitches, judge, trained, zoo
 from deblur_jax.imaging import tiling
 from deblur_jax.models import build
 from deblur_jax.restorer import Restorer
@@ -141,3 +141,9 @@ def test_large_photographs_fit_into_memory(
   assert done['width'] * done['height'] == whole.shape[0] * whole.shape[1]
   assert usage.ru_maxrss * 1024 <= gib * 2**30
   print(f'{megapixels} Mpx: {megapixels / done["ms"] * 1e3:.2f} Mpx/s')
+
+
+@pytest.mark.parametrize('name', zoo.names())
+def test_the_box_invents_nothing(name):
+  found = glitches.search(Restorer.load(name))
+  assert [one for one in found if not one.clean] == []
