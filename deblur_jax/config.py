@@ -165,7 +165,7 @@ def _sampler() -> ConfigDict:
   sampler.nfe = 8  # network evaluations for one sample
   sampler.spacing = 1.0  # of refine and ddpm: more than 1, more at low noise
   sampler.eta = 0.0  # of ddim: share of the noise that is renewed; 1 is ddpm
-  sampler.start = 'noise'  # what the first evaluation sees of it: noise or mean
+  sampler.start = 'noise'  # what the first evaluation sees; or its mean
   sampler.samples = 1  # averaged: more give back PSNR and take detail
   sampler.temperature = 1.0  # factor of all noise
   return sampler
