@@ -19,9 +19,7 @@ PACKAGES = ('deblur-jax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
 
 _NETWORKS = {
   'nafnet.width': 1,
-  'nafnet.encoder': 0,
   'nafnet.middle': 0,
-  'nafnet.decoder': 0,
   'unet.channels': 1,
   'unet.multipliers': 1,
   'unet.blocks': 0,
@@ -36,8 +34,11 @@ _LEAST = {
   'eval.blurs': 1,
   'discriminator.channels': 1,
   'discriminator.layers': 0,
-  **{f'model.{key}': least for key, least in _NETWORKS.items()},
-  **{f'predictor.{key}': least for key, least in _NETWORKS.items()},
+  **{
+    f'{net}.{key}': least
+    for net in ('model', 'predictor')
+    for key, least in _NETWORKS.items()
+  },
 }
 """Of numbers, and of each in a tuple."""
 

@@ -36,7 +36,7 @@ def plan(
     inputs: picture files, folders searched for pictures, or globs.
     output: a file for one input, else a folder; None puts NAME_deblurred.EXT
       beside each input.
-    uncertainty: as in `Files`.
+    uncertainty: whether a picture of it lies beside each result.
 
   Raises:
     InputError: an input is missing or empty, or a target cannot be right.
