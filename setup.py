@@ -13,6 +13,7 @@ TEST = [
   'pytest>=8.0',
   'pytest-xdist>=3.5',
   'ruff>=0.9',
+  'tifffile>=2023.1',
 ]
 
 setuptools.setup(

@@ -2,6 +2,8 @@
 
 python -m deblur_jax.main --config=configs/gan_celeb.py
   one modern GPU (24 GB).
+  Its loss needs VGG16, of the extra `perceptual`; without that, the
+  discriminator's features take its place.
 python -m deblur_jax.main --config=configs/gan_celeb.py:small
   two CPU cores, about an hour.
 """

@@ -2,6 +2,8 @@
 
 python -m deblur_jax.main --config=configs/gan_gaussian.py
   one GPU of 48 GB, or of 24 GB with --config.accumulate=2.
+  Its loss needs VGG16, of the extra `perceptual`; without that, the
+  discriminator's features take its place.
 python -m deblur_jax.main --config=configs/gan_gaussian.py:small
   two CPU cores, about an hour; sigma 0.5-3, radius 1-5.
 """

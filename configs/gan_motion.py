@@ -2,6 +2,8 @@
 
 python -m deblur_jax.main --config=configs/gan_motion.py
   one GPU of 48 GB, or of 24 GB with --config.accumulate=2.
+  Its loss needs VGG16, of the extra `perceptual`; without that, the
+  discriminator's features take its place.
 python -m deblur_jax.main --config=configs/gan_motion.py:small
   two CPU cores, about an hour; paths of 5-21 px.
 """

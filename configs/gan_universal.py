@@ -2,11 +2,14 @@
 
 python -m deblur_jax.main --config=configs/gan_universal.py
   one GPU of 48 GB, or of 24 GB with --config.accumulate=2.
+  Its loss needs VGG16, of the extra `perceptual`; without that, the
+  discriminator's features take its place.
 python -m deblur_jax.main --config=configs/gan_universal.py:small \
   --init_from=DIR
   the model in the box, `--model=gan`; two CPU cores for 15 minutes at
-  --config.steps=1100 --config.data.plain_probability=0.2. DIR is a workdir of
-  cnn_universal.py:small, or deblur_jax/zoo/cnn.
+  --config.steps=1100 --config.data.plain_probability=0.2
+  --config.data.blur.sharp=0.15. DIR is a workdir of cnn_universal.py:small, or
+  deblur_jax/zoo/cnn.
 
 The data are folders of one's own: see deblur_jax/data/builders/mixture.py.
 """

@@ -1,6 +1,7 @@
 """How every command begins and ends: a compilation cache; one clear line."""
 
 import argparse
+import io
 import pathlib
 import sys
 import warnings
@@ -36,6 +37,9 @@ def run(command: Callable[[], int | None]) -> None:
   Raises:
     SystemExit: always; after a `CommandError` with one line on stderr.
   """
+  if isinstance(sys.stdout, io.TextIOWrapper):
+    # Names of files may be of bytes that are no text.
+    sys.stdout.reconfigure(errors='backslashreplace')
   # tfds and orbax warn about what we do on purpose; what they log as errors is
   # raised as well, and told in one line.
   logging.set_verbosity(logging.FATAL)
@@ -58,6 +62,12 @@ def run(command: Callable[[], int | None]) -> None:
     if error.errno not in files.UNWRITABLE:
       raise
     print(f'error: {files.unwritable(error.filename, error)}', file=sys.stderr)
+    status = InputError.status
+  except UnicodeEncodeError as error:
+    name = ascii(error.object)
+    print(
+      f'error: {name}: a name that is not UTF-8; rename it', file=sys.stderr
+    )
     status = InputError.status
   except KeyboardInterrupt:
     print('interrupted', file=sys.stderr)

@@ -5,12 +5,13 @@ python -m deblur_jax.compare [--configs=A,B,C] [--workdirs=D,E] [--data=P,Q]
   --output=DIR
 """
 
-import csv
 import dataclasses
 import json
 import pathlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from ml_collections import ConfigDict
 
 from deblur_jax import (
   cli,
@@ -70,6 +71,16 @@ class Wanted:
   budget: str = 'images'
 
 
+class Planned(NamedTuple):
+  """A model that is to be trained."""
+
+  name: str
+  config: ConfigDict
+
+
+Named = TypeVar('Named', bound=Planned | trained.Model)
+
+
 def compare(wanted: Wanted, output: pathlib.Path) -> str:
   """Runs the experiment and writes its report into a folder.
 
@@ -82,9 +93,9 @@ def compare(wanted: Wanted, output: pathlib.Path) -> str:
   Raises:
     InputError: a config, a workdir or the data cannot be used.
   """
-  workdirs = train_all(wanted.configs) + list(wanted.workdirs)
-  models = load_all(workdirs)
-  check_cascades(wanted.cascades, models.values())
+  check(wanted)
+  output.mkdir(parents=True, exist_ok=True)
+  models = load_all(train_all(wanted.configs) + list(wanted.workdirs))
   own = {model.name: workdir for workdir, model in models.items()}
   sections = []
   for test, group, is_own in plan(models, wanted.data):
@@ -100,6 +111,18 @@ def compare(wanted: Wanted, output: pathlib.Path) -> str:
     for workdir, model in models.items()
   }
   return write(output, sections, histories, wanted.budget)
+
+
+def check(wanted: Wanted) -> None:
+  """Raises InputError for what would else show after all training."""
+  planned = [
+    Planned(config_lib.short_name(spec), config_lib.load_file(spec))
+    for spec in wanted.configs
+  ]
+  models = [*planned, *load_all(wanted.workdirs).values()]
+  check_cascades(wanted.cascades, models)
+  for spec in wanted.data:
+    judge.open_test(models[0].config, spec)
 
 
 def load_all(
@@ -204,7 +227,7 @@ def list_contenders(
       yield contenders.average(models)
 
 
-def choose(name: str, models: Collection[trained.Model]) -> list[trained.Model]:
+def choose(name: str, models: Iterable[Named]) -> list[Named]:
   """Returns the models of a family, or the one of a name.
 
   The baseline is no CNN in this: it goes by its name.
@@ -218,7 +241,8 @@ def choose(name: str, models: Collection[trained.Model]) -> list[trained.Model]:
 
 
 def check_cascades(
-  cascades: Sequence[tuple[str, str]], models: Collection[trained.Model]
+  cascades: Sequence[tuple[str, str]],
+  models: Sequence[Planned | trained.Model],
 ) -> None:
   """Raises InputError for a cascade of models that are not compared."""
   for pair in cascades:
@@ -246,9 +270,7 @@ def result(
   if not same or not is_whole(record):
     record = judge.judge(contender, test, folder)
     heap.release()  # what the next one asks for is of other sizes
-  with (folder / judge.CSV).open(newline='') as file:
-    rows = [tables.parsed(row) for row in csv.DictReader(file)]
-  return results.Result(record, rows, folder)
+  return results.Result(record, tables.read_csv(folder / judge.CSV), folder)
 
 
 def is_whole(record: Mapping[str, Any]) -> bool:
@@ -330,7 +352,12 @@ def main() -> None:
   add('--data', default='', help='further folders or configs to test on')
   add('--cascade', default='', help="FIRST>SECOND,...: 'cnn>diffusion'")
   add('--ensemble', action='store_true', help='adds means of several results')
-  add('--budget', choices=('images', 'minutes'), default='images')
+  add(
+    '--budget',
+    choices=('images', 'minutes'),
+    default='images',
+    help='what trained models should have in common; default: %(default)s',
+  )
   add('--output', type=pathlib.Path, required=True, help='folder to write to')
   flags = parser.parse_args()
   wanted = Wanted(

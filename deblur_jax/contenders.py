@@ -72,8 +72,7 @@ class Contender:
 def of_model(model: trained.Model) -> Contender:
   """A trained model by itself."""
   restore = trained.make_restore(model.config, model.family)
-  contender = _trained([model], restore, model.params, model.name)
-  return dataclasses.replace(contender, sampler=sampler_of(model))
+  return _trained([model], restore, model.params, model.name)
 
 
 def sampler_of(model: trained.Model) -> dict[str, Any]:
@@ -164,6 +163,7 @@ def _trained(
   family: str = '',
 ) -> Contender:
   """A contender that is one jitted function of parameters and pictures."""
+  samplers = {model.name: sampler_of(model) for model in models}
   return Contender(
     name=name,
     family=family or models[0].config.family,
@@ -174,7 +174,7 @@ def _trained(
     macs=functools.partial(_macs, restore, params),
     training_images=sum(model.images for model in models),
     training_minutes=sum(model.minutes for model in models),
-    sampler={model.name: sampler_of(model) for model in models},
+    sampler=samplers if len(models) > 1 else sampler_of(models[0]),
   )
 
 

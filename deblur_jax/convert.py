@@ -250,7 +250,8 @@ def _tensor(
   last = offset + sum(
     (side - 1) * stride for side, stride in zip(shape, strides, strict=True)
   )
-  if min(shape, default=1) and not 0 <= last < len(storage):
+  least = min(offset, *shape, *strides)
+  if least < 0 or (min(shape, default=1) and last >= len(storage)):
     raise ValueError('a tensor reaches beyond its storage')
   view = np.lib.stride_tricks.as_strided(
     storage[offset:],
@@ -267,7 +268,9 @@ def main() -> None:
     'python -m deblur_jax.convert', description=__doc__.split('\n')[0]
   )
   parser.add_argument('file', type=pathlib.Path, help='.pth or .safetensors')
-  parser.add_argument('--workdir', type=pathlib.Path, required=True)
+  parser.add_argument(
+    '--workdir', type=pathlib.Path, required=True, help='folder that is made'
+  )
   flags = parser.parse_args()
   convert(flags.file, flags.workdir)
   print(f'python -m deblur_jax.restore --workdir={flags.workdir} photo.jpg')

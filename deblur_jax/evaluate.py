@@ -147,7 +147,7 @@ def main() -> None:
     '--data',
     default='',
     metavar='PATH|CONFIG',
-    help='PATH/{blur,sharp}, sharp pictures, or the test of FILE.py[:small]',
+    help='PATH/{blur,sharp}, sharp pictures, or the test of FILE.py[:ARGUMENT]',
   )
   add('--output', type=pathlib.Path, help='folder for the results')
   add('--sweep', help='KEY=VALUE,VALUE,... of the sampler: writes a curve')

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import pathlib
+import zlib
 from collections.abc import Iterator
 
 from deblur_jax.types import InputError
@@ -22,7 +23,9 @@ def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
   Raises:
     InputError: the file cannot be written.
   """
-  temporary = path.with_name(f'.{path.stem}.{os.getpid()}{path.suffix}')
+  # Not of the name itself, which may be as long as names can be.
+  mark = f'{zlib.crc32(os.fsencode(path.name)):08x}'
+  temporary = path.with_name(f'.{mark}.{os.getpid()}{path.suffix}')
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     yield temporary

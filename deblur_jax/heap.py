@@ -6,8 +6,11 @@ once, which has to fill every page of 4 KiB with zeros when it is asked again: a
 step that needs a gigabyte waits for 250,000 of them, each time.
 """
 
+import contextlib
 import ctypes
+import math
 import mmap
+import pathlib
 
 import psutil
 
@@ -22,6 +25,8 @@ _WHOLE = 2**28
 """Bytes: more than any gap."""
 _RESERVE = 2**24
 """Bytes, for what is small and comes afterwards."""
+_CGROUPS = pathlib.Path('/sys/fs/cgroup')
+_OWN_CGROUP = pathlib.Path('/proc/self/cgroup')
 
 
 def keep() -> None:
@@ -46,6 +51,34 @@ def keep() -> None:
     # now and then: that would cut off its end, and with it the pages' size.
     libc.malloc(_HUGE_PAGE)
     libc.free(begin)
+
+
+def free() -> int:
+  """Returns the bytes that are to be had: of the machine, or of a container.
+
+  Docker and SLURM limit a control group (v2) or one that it lies in.
+  """
+  least = psutil.virtual_memory().available
+  with contextlib.suppress(OSError):  # no Linux
+    for line in _OWN_CGROUP.read_text().splitlines():
+      if line.startswith('0::'):
+        own = _CGROUPS / line.removeprefix('0::/')
+        least = min(least, *map(_left, (own, *own.parents)))
+  return max(0, least)
+
+
+def _left(group: pathlib.Path) -> float:
+  """Returns what a control group may still take; inf where it has no limit."""
+  try:
+    limit, used, stat = (
+      (group / f'memory.{name}').read_text()
+      for name in ('max', 'current', 'stat')
+    )
+    kept = dict(line.split() for line in stat.splitlines())
+    # Files that were read stay in memory until it is wanted.
+    return float(limit) - int(used) + int(kept['inactive_file'])
+  except (OSError, ValueError):  # not there, or 'max'
+    return math.inf
 
 
 def release() -> None:

@@ -42,7 +42,7 @@ def plan(
     InputError: an input is missing or empty, or a target cannot be right.
   """
   paths = [found for path in inputs for found in matches(path)]
-  found = [pair for path in paths for pair in expand(path)]
+  found = [pair for path in paths for pair in expand(path, output)]
   if output is None:
     jobs = [(file, with_suffix(file)) for file, _ in found]
   elif picture_lib.is_writable(output) and not output.is_dir():
@@ -73,16 +73,22 @@ def is_result(path: pathlib.Path) -> bool:
   return path.stem.endswith((SUFFIX, pathlib.Path(UNCERTAINTY).stem))
 
 
-def expand(path: pathlib.Path) -> list[tuple[pathlib.Path, pathlib.Path]]:
+def expand(
+  path: pathlib.Path, output: pathlib.Path | None
+) -> list[tuple[pathlib.Path, pathlib.Path]]:
   """Returns (file, name below the output folder) of a file or a folder.
 
-  Results of an earlier run are not deblurred again.
+  Results of an earlier run are not deblurred again: those beside their inputs,
+  nor those in an output folder that lies within the folder.
   """
   if path.is_file():
     return [(path, pathlib.Path(path.name))]
   if not path.is_dir():
     raise InputError(f'{path}: no such file or folder')
   files = [file for file in pictures.list_pictures(path) if not is_result(file)]
+  if output and path.resolve() in output.resolve().parents:
+    made = output.resolve()
+    files = [file for file in files if made not in file.resolve().parents]
   if not files:
     raise InputError(f'{path}: no pictures in this folder')
   return [(file, file.relative_to(path)) for file in files]

@@ -5,7 +5,7 @@ import functools
 import hashlib
 import json
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent import futures
 from typing import Any
 
@@ -80,6 +80,27 @@ class Scored:
   duration: contenders.Duration
 
 
+@dataclasses.dataclass(frozen=True)
+class Collected:
+  """What came of all pictures of a test.
+
+  Attributes:
+    rows: their scores.
+    grid: some pictures, for the grid.
+    durations: how long each took.
+    shifts: how far the sides of real pairs are apart, by image.
+    kept: images whose pictures were written.
+  """
+
+  rows: list[Row] = dataclasses.field(default_factory=list)
+  grid: list[Scored] = dataclasses.field(default_factory=list)
+  durations: list[contenders.Duration] = dataclasses.field(default_factory=list)
+  shifts: dict[str, tuple[float, float]] = dataclasses.field(
+    default_factory=dict
+  )
+  kept: set[str] = dataclasses.field(default_factory=set)
+
+
 def open_test(config: ConfigDict, data: str = '') -> Test:
   """Opens pictures to be scored on.
 
@@ -114,41 +135,32 @@ def judge(
   Returns:
     What evaluation.json holds; {} in all processes but the first.
   """
-  rows, grid, durations, shifts = collect(contender, test, output)
+  found = collect(contender, test, output)
   if not processes.is_first():
     return {}
-  rows.sort(key=lambda row: row['image'])
+  found.rows.sort(key=lambda row: row['image'])
   record = {
     **describe_contender(contender),
     'dataset': test.dataset,
     'split': test.split,
     'test': test.fingerprint,
-    'images': len(rows),
-    'ms_per_image': round(1e3 * mean_seconds(durations), 3),
-    **align.verdict(shifts),
-    'metrics': summarise(rows),
+    'images': len(found.rows),
+    'ms_per_image': round(1e3 * mean_seconds(found.durations), 3),
+    **align.verdict(found.shifts),
+    'metrics': summarise(found.rows),
   }
-  write(output, record, rows, grid)
+  forget_pictures(output, found.kept)
+  write(output, record, found.rows, found.grid)
   return record
 
 
 def collect(
   contender: contenders.Contender, test: Test, output: pathlib.Path
-) -> tuple[
-  list[Row],
-  list[Scored],
-  list[contenders.Duration],
-  dict[str, tuple[float, float]],
-]:
-  """Scores all pictures, and writes as many as there is room for.
-
-  Returns:
-    Their rows; some pictures for the grid; how long each took; and how far the
-    sides of real pairs are apart, by image.
-  """
+) -> Collected:
+  """Scores all pictures, and writes as many as there is room for."""
   total = len(test.source) * test.repeats
   shown = set(np.linspace(0, total - 1, GRID_ROWS).astype(int))
-  rows, grid, durations, shifts, room = [], [], [], {}, KEPT_PIXELS
+  found, room = Collected(), KEPT_PIXELS
   progress = tqdm.tqdm(
     score_all(contender, test),
     desc=f'{contender.name} on {test.dataset}',
@@ -160,19 +172,21 @@ def collect(
   with futures.ThreadPoolExecutor() as pool:
     saving = []
     for i, scored in enumerate(progress):
-      rows.append(scored.row)
-      durations.append(scored.duration)
+      image = scored.row['image']
+      found.rows.append(scored.row)
+      found.durations.append(scored.duration)
       if test.source.real:
         blur, _, sharp = scored.pictures
-        shifts[scored.row['image']] = align.shift(blur, sharp)
+        found.shifts[image] = align.shift(blur, sharp)
       if i in shown:
-        grid.append(scored)
+        found.grid.append(scored)
       room -= scored.pictures[0][..., 0].size
       if i in shown or room > 0:
+        found.kept.add(image)
         saving.append(pool.submit(keep_pictures, scored, output))
     for saved in saving:
       saved.result()  # raises what went wrong
-  return rows, grid, durations, shifts
+  return found
 
 
 def mean_seconds(durations: Sequence[contenders.Duration]) -> float:
@@ -291,6 +305,27 @@ def write(
   )
   figures.save(picture, output / GRID)
   files.write_text(output / JSON, json.dumps(record, indent=2) + '\n')
+
+
+def forget_pictures(output: pathlib.Path, kept: Collection[str]) -> None:
+  """Deletes what an earlier evaluation kept, but for the images kept now.
+
+  Reports would show it beside scores that it has nothing to do with.
+  """
+  path = output / CSV
+  earlier = (
+    [row['image'] for row in tables.read_csv(path)] if path.is_file() else []
+  )
+  was, now = (
+    {
+      results.picture_path(output, image, side)
+      for side in results.SIDES
+      for image in images
+    }
+    for images in (earlier, kept)
+  )
+  for picture in was - now:
+    picture.unlink(missing_ok=True)
 
 
 def keep_pictures(scored: Scored, output: pathlib.Path) -> None:

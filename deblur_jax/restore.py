@@ -20,6 +20,7 @@ import numpy as np
 import tqdm
 
 from deblur_jax import cli, jobs, trained, zoo
+from deblur_jax import files as files_lib
 from deblur_jax.data import pictures
 from deblur_jax.imaging import levels
 from deblur_jax.imaging import picture as picture_lib
@@ -105,6 +106,9 @@ def restore(
       if not is_memory(error):
         raise
       reason = f'{source}: out of memory; try --memory or --tile=256'
+      done = Done(str(source), str(target), error=reason)
+    except OSError as error:  # to look for the result: no name, or no entry
+      reason = str(files_lib.unwritable(target, error))
       done = Done(str(source), str(target), error=reason)
     ms = round(1e3 * (time.perf_counter() - begin))
     yield dataclasses.replace(done, ms=ms)
@@ -200,9 +204,10 @@ def choose_device(name: str) -> None:
   Raises:
     InputError: there is none here.
   """
-  jax.config.update('jax_platforms', name)
+  if name != 'gpu':  # CUDA and others: JAX would want all, and takes one itself
+    jax.config.update('jax_platforms', name)
   try:
-    jax.devices()
+    jax.devices(name)
   except RuntimeError:
     # JAX's own reason is of the last backend that it tried, whichever it was.
     raise InputError(

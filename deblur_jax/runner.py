@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import psutil
 
-from deblur_jax import trained
+from deblur_jax import heap, trained
 from deblur_jax.imaging import levels, tiling
 from deblur_jax.models import build
 from deblur_jax.train_lib import parallel
@@ -203,5 +203,5 @@ class Runner:
       free = device['bytes_limit'] - device['bytes_in_use']
       return self._memory * GIB or FREE_SHARE * free
     if not self._memory:
-      return FREE_SHARE * psutil.virtual_memory().available
+      return FREE_SHARE * heap.free()
     return self._memory * GIB - psutil.Process().memory_info().rss

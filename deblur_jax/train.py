@@ -93,10 +93,10 @@ def train(
     )
     clock = Clock(workdir, begin)
     with (
+      preemption.Watch() as watch,  # until the last checkpoint is written
       checkpoints,
       open_writer(workdir, begin) as log,
       progress(name, config, begin) as bar,
-      preemption.Watch() as watch,
     ):
       saved = minutes = processes.agree(clock.minutes())
       for done in range(begin + 1, config.steps + 1):
@@ -117,7 +117,7 @@ def train(
           log.picture(done, 'val', picture)
           if processes.is_first():
             figures.save(picture, workdir / 'samples' / f'{done:07d}.png')
-        stop = watch.asked_to_stop(done) and done < config.steps
+        stop = watch.asked_to_stop(done)
         late = minutes - saved >= config.checkpoint.every_minutes > 0
         every = config.checkpoint.every_steps
         if stop or late or due(done, every, config.steps):
@@ -175,20 +175,21 @@ def claim(
     raise InputError(
       f'{workdir}: holds an exported model; choose another --workdir'
     )
-  held = writer.lock(workdir)
   history = [dataclasses.asdict(run) for run in earlier]
-  if has_checkpoints(workdir):
-    changed = changes(config_lib.load(workdir), config)
-    if changed:
-      raise InputError(
-        f'{workdir} was made with another config ({"; ".join(changed)}): '
-        'choose another --workdir, or delete this one'
-      )
-    if newest(workdir) >= config.steps:
-      return held  # the record is of the code that trained it
-    history = config_lib.load_record(workdir).get('history', ())
-  config_lib.save(config, workdir, name, history)
-  return held
+  with contextlib.ExitStack() as held:
+    held.enter_context(writer.lock(workdir))
+    if has_checkpoints(workdir):
+      changed = changes(config_lib.load(workdir), config)
+      if changed:
+        raise InputError(
+          f'{workdir} was made with another config ({"; ".join(changed)}): '
+          'choose another --workdir, or delete this one'
+        )
+      if newest(workdir) >= config.steps:
+        return held.pop_all()  # the record is of the code that trained it
+      history = config_lib.load_record(workdir).get('history', ())
+    config_lib.save(config, workdir, name, history)
+    return held.pop_all()
 
 
 def changes(old: ConfigDict, new: ConfigDict) -> list[str]:
@@ -297,9 +298,10 @@ def make_validate(
       name: metric(levels, batch['sharp'])
       for name, metric in metrics_lib.METRICS.items()
     }
-    # A picture that came back exactly, all white as of a scan, has no PSNR.
+    # The PSNR of a picture that came back exactly, all white as of a scan, is
+    # infinite. NaN is left to show.
     scores = {
-      name: jnp.mean(value, where=batch['mask'] & jnp.isfinite(value))
+      name: jnp.mean(value, where=batch['mask'] & ~jnp.isinf(value))
       for name, value in values.items()
     }
     shown = [batch['blur'], restored, batch['sharp']]

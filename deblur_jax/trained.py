@@ -125,10 +125,12 @@ def load(
     sampler: what to change in `config.sampler`.
 
   Raises:
-    InputError: no workdir, no such checkpoint, or one of another network.
+    InputError: no workdir, no such checkpoint, one of another network, or no
+      such sampler.
   """
   config = config_lib.load(workdir)
   config.sampler.update(sampler)
+  config_lib.check_numbers(config, 'sampler.')
   family = make_family(config)
   mesh = parallel.make_mesh()
   like = parallel.abstract(state.make_init(config, family), mesh)
@@ -256,13 +258,22 @@ def to_uint8(images: Array) -> np.ndarray:
 
 
 def check_sampler(sampler: Sampler, models: Sequence[Model]) -> None:
-  """Raises InputError if there is none whose sampler could be changed."""
-  if sampler and not any(model.draws for model in models):
-    names = ', '.join(model.name for model in models)
-    raise InputError(
-      f'--sampler.{next(iter(sampler))}: {names} draws no samples; use a '
-      'diffusion model'
-    )
+  """Raises InputError for a key of a sampler that none of the models heeds."""
+  names = ', '.join(model.name for model in models)
+  for key in sampler:
+    if not any(model.draws for model in models):
+      raise InputError(
+        f'--sampler.{key}: {names} draws no samples; use a diffusion model'
+      )
+    if not any(heeds(model.config, key) for model in models if model.draws):
+      raise InputError(f'--sampler.{key}: the sampler of {names} has none')
+
+
+def heeds(config: ConfigDict, key: str) -> bool:
+  """Returns whether a diffusion model's sampler hangs on one of its keys."""
+  if config.process.name == 'indi':
+    return key not in ('name', 'spacing', 'eta')
+  return key != 'eta' or config.sampler.name == 'ddim'
 
 
 def add_sampler_flags(parser: argparse.ArgumentParser) -> None:

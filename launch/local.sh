@@ -5,7 +5,7 @@
 #   launch/local.sh PROCESSES --config=configs/cnn_photos.py [main's flags]
 #
 # One process alone drives all GPUs of a machine too: this is for trying out
-# what many machines will do. SIGTERM and Ctrl-C are passed on to all.
+# what many machines will do. After SIGTERM or Ctrl-C all of them save and stop.
 set -uo pipefail
 
 if [[ ! ${1:-} =~ ^[1-9][0-9]*$ ]]; then
@@ -20,8 +20,8 @@ s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])') || exit 2
 
 export JAX_COORDINATOR_ADDRESS=127.0.0.1:$port JAX_NUM_PROCESSES=$processes
 pids=()
-trap 'kill -TERM "${pids[@]}" 2>/dev/null' TERM
-trap 'kill -INT "${pids[@]}" 2>/dev/null' INT
+# What a script starts in the background is deaf to Ctrl-C.
+trap 'kill -TERM "${pids[@]}" 2>/dev/null' TERM INT
 for ((i = 0; i < processes; i++)); do
   JAX_PROCESS_ID=$i JAX_LOCAL_DEVICE_IDS=$i \
     "$python" -m deblur_jax.main --distributed "$@" &

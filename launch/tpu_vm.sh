@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes a Cloud TPU slice, trains on all of its workers, and deletes it.
+# Makes a Cloud TPU slice and trains on all of its workers. Only `delete` gives
+# it back: until then it is billed, also when the training has ended.
 #
 #   launch/tpu_vm.sh COMMAND [main's flags]
 #
@@ -13,7 +14,7 @@
 #
 # Settings come from the environment:
 #   TPU_NAME     default deblur
-#   TPU_ZONE     default us-west4-8a
+#   TPU_ZONE     default us-west4-a
 #   TPU_TYPE     default v5litepod-8; v5litepod-256 for a whole pod
 #   TPU_VERSION  default v2-alpha-tpuv5-lite
 #   TPU_SPOT     1 for a preemptible slice: cheaper, and training may be cut off
@@ -24,7 +25,7 @@
 set -euo pipefail
 
 NAME=${TPU_NAME:-deblur}
-ZONE=${TPU_ZONE:-us-west4-8a}
+ZONE=${TPU_ZONE:-us-west4-a}
 TYPE=${TPU_TYPE:-v5litepod-8}
 VERSION=${TPU_VERSION:-v2-alpha-tpuv5-lite}
 WAIT_SECONDS=30
@@ -73,7 +74,7 @@ install() {
     tar -xzf deblur_jax.tar.gz -C deblur_jax && cd deblur_jax &&
     python3 -m pip install --quiet --user uv &&
     python3 -m uv venv --quiet --python 3.12 .venv &&
-    python3 -m uv pip install --quiet --python .venv -e ".[tpu]"'
+    python3 -m uv pip install --quiet --python .venv -e ".[tpu,perceptual]"'
   rm -f "$archive"
 }
 
@@ -84,8 +85,11 @@ train() {
   done
   (($# > 0)) && printf -v flags '%q ' "$@"
   # The same command goes on after an interruption.
-  on_workers all "cd deblur_jax && ${variables[*]:-} nohup .venv/bin/python \
--m deblur_jax.main --distributed ${flags[*]:-} >> train.log 2>&1 < /dev/null &"
+  # In the background is this one command alone: a list of them would be a
+  # shell that waits for it, and that ssh waits for.
+  on_workers all "cd deblur_jax || exit; ${variables[*]:-} nohup \
+.venv/bin/python -m deblur_jax.main --distributed ${flags[*]:-} \
+>> train.log 2>&1 < /dev/null &"
 }
 
 logs() { on_workers 0 'tail -n 100 -f deblur_jax/train.log'; }

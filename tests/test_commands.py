@@ -20,6 +20,7 @@ from deblur_jax import train, trained
 from deblur_jax.data import pipeline, sources
 from deblur_jax.ops import scores
 from deblur_jax.train_lib import writer
+from deblur_jax.types import InputError
 from tests.runs import (
   TINY_FLAGS,
   command,
@@ -259,6 +260,16 @@ def test_workdir_in_use(workdir):
   flags = (CONFIG, *TINY_FLAGS, '--config.steps=4', f'--workdir={workdir}')
   with writer.lock(workdir):
     one_line(command('main', *flags), 2, workdir, 'in use by another process')
+
+
+def test_a_refused_run_leaves_the_workdir_free(workdir):
+  other = config_lib.load(workdir).copy_and_resolve_references()
+  other.seed += 1
+  with pytest.raises(InputError, match='made with another config') as kept:
+    train.claim(other, workdir, 'other', ())
+  assert kept  # as a notebook keeps it
+  with writer.lock(workdir):
+    pass
 
 
 def test_init_from(workdir, tmp_path):

@@ -242,6 +242,27 @@ def test_other_pictures_or_weights_are_scored_anew(tmp_path):
   assert len(runs) == 3
 
 
+def test_pictures_of_an_earlier_evaluation_are_not_left(tmp_path, monkeypatch):
+  def run(batch):
+    return trained.to_uint8(0.5 * batch['blur']), contenders.Duration(1.0)
+
+  def kept(count):
+    for i in range(count):
+      for side in ('blur', 'sharp'):
+        save(tmp_path / 'mine' / side / f'{i}.png', picture(seed=count))
+    test = judge.open_test(tiny_config(), str(tmp_path / 'mine'))
+    one = contenders.Contender('still', 'cnn', 'none', run)
+    compare.result(one, test, tmp_path / 'scores')
+    return set((tmp_path / 'scores' / 'pictures').iterdir())
+
+  first = kept(8)
+  assert len(first) == 8 * 3
+  monkeypatch.setattr(judge, 'KEPT_PIXELS', 0)
+  second = kept(9)
+  assert len(second) == judge.GRID_ROWS * 3
+  assert len(second - first) == 3
+
+
 def test_models_that_are_tested_alike_share_a_test(workdirs, tmp_path):
   model = trained.load(workdirs['cnn'])
 
@@ -267,6 +288,22 @@ def test_a_cascade_is_made_of_samplers_too():
   made = [contenders.cascade(first, last).sampler for last in lasts]
   assert [sampler['cnn'] for sampler in made] == [{}, {}]
   assert [sampler['diffusion']['nfe'] for sampler in made] == [1, 3]
+
+
+@pytest.mark.parametrize(
+  ('wrong', 'words'),
+  [
+    ({'data': ['nowhere']}, 'nowhere'),
+    ({'cascades': [('cnn', 'difusion')]}, 'no difusion'),
+  ],
+)
+def test_typing_errors_show_before_anything_is_trained(
+  wrong, words, tmp_path, monkeypatch
+):
+  monkeypatch.setattr(compare.train, 'train', pytest.fail)
+  wanted = compare.Wanted(configs=['configs/cnn_photos.py:small'], **wrong)
+  with pytest.raises(InputError, match=words):
+    compare.compare(wanted, tmp_path / 'report')
 
 
 @pytest.mark.parametrize('text', ['cnn', 'cnn>', 'a>b>c'])

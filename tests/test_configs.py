@@ -126,7 +126,21 @@ def test_a_missing_config_file_is_named(given):
     ('data.crop', 10),
     ('eval.images', 0),
     ('eval.blurs', 0),
+    ('checkpoint.every_steps', -1),
+    ('checkpoint.keep', 0),
+    ('log.every_steps', 0),
+    ('ema.decay', 99.0),
+    ('optim.b2', 1.0),
+    ('sampler.eta', 1.5),
+    ('process.gamma', 0.5),
+    ('process.scale', 0.0),
+    ('sampler.nfe', 0),
+    ('sampler.samples', 0),
+    ('sampler.spacing', 0.5),
+    ('gan.critic_steps', 0),
+    ('gan.r1_every', 0),
     ('model.nafnet.width', 0),
+    ('model.nafnet.encoder', (2, -1)),
     ('predictor.nafnet.width', -3),
     ('model.unet.channels', 0),
     ('model.unet.multipliers', ()),
@@ -142,6 +156,15 @@ def test_numbers_that_are_too_small_are_refused_by_name(key, value):
   config.update_from_flattened_dict({key: value})
   words = re.escape(f'config.{key}={value}: use ')
   with pytest.raises(InputError, match=words):
+    config_lib.check(config)
+
+
+def test_a_discriminator_needs_a_step_to_judge_in():
+  config = config_lib.base_config()
+  config.steps = config.gan.warmup_steps = 10
+  config_lib.check(config)
+  config.family = 'gan'
+  with pytest.raises(InputError, match='config.gan.warmup_steps=10: no step'):
     config_lib.check(config)
 
 

@@ -133,6 +133,13 @@ def test_a_converted_file_is_a_model_like_any(tmp_path):
   assert 'holds a model' in again.stderr
 
 
+@pytest.mark.parametrize('offset_and_strides', [(0, (-4, 4)), (-1, (1, 1))])
+def test_no_tensor_reaches_beyond_its_storage(offset_and_strides):
+  offset, strides = offset_and_strides
+  with pytest.raises(ValueError, match='beyond its storage'):
+    convert._tensor(np.zeros(8, np.float32), offset, (2, 2), strides)
+
+
 def test_what_torch_notes_beside_the_tensors_is_no_hindrance(tmp_path):
   weights = collections.OrderedDict(count=3)
   weights._metadata = {'': {'version': 1}}

@@ -151,9 +151,6 @@ def test_a_predictor_that_stays_does_not_decay():
     ('process.schedule', 'none'),
     ('process.prediction', 'none'),
     ('sampler.name', 'none'),
-    ('sampler.nfe', 0),
-    ('sampler.eta', 1.5),
-    ('sampler.samples', 0),
     ('model.name', 'encoder_decoder'),
   ],
 )

@@ -220,8 +220,6 @@ def test_new_generator_returns_flat_colours_and_gradients(name):
   [
     ('gan.loss', 'none'),
     ('gan.perceptual', 'none'),
-    ('gan.critic_steps', 0),
-    ('gan.r1_every', 0),
     ('discriminator.groups', 3),
   ],
 )

@@ -147,3 +147,26 @@ def test_memory_settles_after_what_took_long_to_compile(monkeypatch):
     cli.run(command)
   tell(cli.COMPILED, 2.0)  # nobody listens any more
   assert (end.value.code, len(settled)) == (0, 1)
+
+
+def test_a_container_has_what_its_limit_leaves(monkeypatch, tmp_path):
+  job = tmp_path / 'cgroup' / 'job' / 'task'
+  job.mkdir(parents=True)
+  own = tmp_path / 'own'
+  own.write_text('4:memory:/old\n0::/job/task\n')
+  monkeypatch.setattr(heap, '_OWN_CGROUP', own)
+  monkeypatch.setattr(heap, '_CGROUPS', tmp_path / 'cgroup')
+  unlimited = heap.free()
+  assert unlimited > 2**20
+
+  def limit(folder, most):
+    (folder / 'memory.max').write_text(most)
+    (folder / 'memory.current').write_text('700000\n')
+    (folder / 'memory.stat').write_text('anon 5\ninactive_file 200000\n')
+
+  limit(job, 'max\n')
+  assert heap.free() > 2**20
+  limit(job.parent, '1000000\n')
+  assert heap.free() == 500000
+  limit(job.parent, '400000\n')
+  assert heap.free() == 0

@@ -6,12 +6,13 @@ import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from deblur_jax.data import pictures
 from deblur_jax.imaging import picture as picture_lib
 from deblur_jax.types import InputError
-from tests.runs import picture
+from tests.runs import picture, random_channels
 
 
 def test_exif_orientation_is_applied(tmp_path):
@@ -121,3 +122,18 @@ def test_broken_files_are_named(tmp_path, broken):
   path.write_bytes(content)
   with pytest.raises(InputError, match=broken):
     pictures.read_rgb(path)
+
+
+def test_16_bits_in_planes_are_read_as_such(tmp_path):
+  pixels = random_channels(9, 7, 'RGB', np.uint16, 0)
+  path = tmp_path / 'planes.tif'
+  planes = np.moveaxis(pixels, -1, 0)
+  tifffile.imwrite(path, planes, planarconfig='separate', photometric='rgb')
+  np.testing.assert_array_equal(picture_lib.read(path).pixels, pixels)
+  with pytest.raises(InputError, match='planes.tif: 16 bits and a plane'):
+    pictures.read_rgb(path)
+
+
+def test_a_folder_that_cannot_be_read_is_told(tmp_path):
+  with pytest.raises(FileNotFoundError):
+    pictures.list_pictures(tmp_path / 'gone')

@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from deblur_jax import zoo
 from deblur_jax.data import pictures
@@ -222,6 +222,40 @@ def test_full_disk_is_told_for_each_file(workdir, tmp_path, small_disk):
   status, _, stderr = restored(workdir, tmp_path / 'in', f'--output={output}')
   assert status == 0, stderr
   assert sorted(p.name for p in output.iterdir()) == ['a.png', 'b.png']
+
+
+def test_an_output_folder_among_the_inputs_is_left_out(workdir, tmp_path):
+  photos, output = tmp_path / 'photos', tmp_path / 'photos' / 'sharp'
+  save(photos / 'a.png', picture())
+  flags = workdir, photos, f'--output={output}'
+  for again in ([], ['--overwrite']):
+    status, stdout, stderr = restored(*flags, *again)
+    assert status == 0, stderr
+    assert stdout.count(' -> ') == 1
+  assert [p.name for p in output.iterdir()] == ['a.png']
+
+
+def test_names_that_are_long_or_no_text(workdir, tmp_path):
+  """No file system knows names of more than 255 bytes."""
+  long = save(tmp_path / f'{"x" * 245}.png', picture())
+  odd = tmp_path / os.fsdecode(b'caf\xe9.png')
+  odd.write_bytes(long.read_bytes())
+  fine = save(tmp_path / 'y.png', picture())
+  status, stdout, stderr = restored(workdir, long, odd, fine)
+  assert status == 1
+  assert 'xxx_deblurred.png: cannot be written (File name too long)' in stderr
+  assert stdout.count(' -> ') == 2
+  assert odd.with_name(f'{odd.stem}_deblurred.png').is_file()
+  status, _, stderr = restored(workdir, long, f'--output={tmp_path / "out"}')
+  assert status == 0, stderr
+
+
+@pytest.mark.skipif(not features.check('avif'), reason='Pillow without AVIF')
+def test_avif_is_a_format_like_any_other(workdir, tmp_path):
+  photo, made = save(tmp_path / 'a.png', picture()), tmp_path / 'a.avif'
+  assert restored(workdir, photo, f'--output={made}')[0] == 0
+  status, _, stderr = restored(workdir, made, photo)
+  assert status == 0, stderr
 
 
 def test_device_that_is_not_here_is_one_line(workdir, tmp_path):

@@ -83,6 +83,13 @@ def test_nonsense_sweeps_are_refused(workdir, sweep):
   assert sweep in done.stderr
 
 
+@pytest.mark.parametrize('flag', ['--nfe=0', '--sweep=nfe=1,0'])
+def test_no_evaluations_are_refused(flag, workdir, data):
+  done = command('evaluate', f'--workdir={workdir}', f'--data={data}', flag)
+  assert done.returncode == 2
+  assert 'config.sampler.nfe=0: use 1 or more' in done.stderr
+
+
 @pytest.mark.parametrize(
   'arguments',
   [
@@ -146,3 +153,21 @@ def test_one_sample_has_no_uncertainty(workdir, tmp_path):
   done = command('restore', *flags)
   assert done.returncode == 2
   assert 'at least 2 samples' in done.stderr
+
+
+@pytest.mark.parametrize(
+  ('changes', 'flags', 'unheeded'),
+  [
+    ({'process.name': 'indi'}, ['--spacing=2'], 'spacing'),
+    ({'process.name': 'indi'}, ['--sweep=eta=0,1'], 'eta'),
+    ({}, ['--sampler.name=dpm_solver', '--eta=1'], 'eta'),
+  ],
+)
+def test_what_a_sampler_does_not_heed_is_refused(
+  changes, flags, unheeded, data, tmp_path
+):
+  given = {'family': 'diffusion', 'model.name': 'unet', 'process.name': 'ddpm'}
+  run = untrained(tmp_path / 'run', **given | changes)
+  done = command('evaluate', f'--workdir={run}', f'--data={data}', *flags)
+  assert done.returncode == 2
+  assert f'--sampler.{unheeded}: the sampler of' in done.stderr

@@ -38,7 +38,7 @@ def test_step_is_plain_optax():
       return family.losses[name]({**params, name: own}, batch, None, 0)[0]
 
     grads = jax.grad(own_loss)(params[name])
-    updates, _ = tx.update(grads, tx.init(params[name]), params[name])
+    updates, _ = tx.update(grads, tx.init(params[name]), params[name], step=0)
     params = {**params, name: optax.apply_updates(params[name], updates)}
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
@@ -52,10 +52,10 @@ def test_a_clip_of_zero_is_none():
   config = tiny_config().optim
   grads = params = {'w': jnp.array([3.0, -4.0])}
   tx = optim.make_tx(config, 10)
-  _, clipped = tx.update(grads, tx.init(params), params)
+  _, clipped = tx.update(grads, tx.init(params), params, step=0)
   config.clip = 0.0
   tx = optim.make_tx(config, 10)
-  _, whole = tx.update(grads, tx.init(params), params)
+  _, whole = tx.update(grads, tx.init(params), params, step=0)
   first = {
     name: optax.tree.get(state, 'mu')['w'] / (1 - config.b1)
     for name, state in (('clipped', clipped), ('whole', whole))
@@ -82,7 +82,7 @@ def test_muon_moves_a_matrix_alike_in_all_directions(name):
   slopes = rng.normal(size=shape) * np.geomspace(1e-3, 1, shape[-1])
   grads = {'kernel': jnp.asarray(slopes, jnp.float32)}
   tx = optim.make_tx(config, 10)
-  updates, _ = tx.update(grads, tx.init(grads), grads)
+  updates, _ = tx.update(grads, tx.init(grads), grads, step=0)
   loops = shape[0] if 'loop' in name else 1
   for matrix in np.reshape(updates['kernel'], (loops, -1, shape[-1])):
     gains = np.linalg.svd(matrix, compute_uv=False)
@@ -102,7 +102,7 @@ def test_muon_leaves_what_is_no_matrix_to_adam(name, shape):
   slopes = np.random.default_rng(0).normal(size=shape).astype(np.float32)
   grads = {name: jnp.asarray(slopes)}
   tx = optim.make_tx(config, 10)
-  updates, _ = tx.update(grads, tx.init(grads), grads)
+  updates, _ = tx.update(grads, tx.init(grads), grads, step=0)
   adam = optax.nadam(config.learning_rate, b1=config.b1, b2=config.b2)
   expected, _ = adam.update(grads, adam.init(grads), grads)
   np.testing.assert_allclose(updates[name], expected[name], rtol=1e-5)
@@ -208,12 +208,25 @@ def test_rates_last_as_long_where_a_network_is_updated_more_often():
   moves = {'first': [], 'second': []}
   for name, tx in txs.items():
     opt = tx.init(params)
-    for _ in range(config.steps * family.schedule.count(name)):
-      updates, opt = tx.update(grads, opt, params)
-      moves[name].append(float(updates['w']))
+    for done in range(config.steps):
+      for _ in range(family.schedule.count(name)):
+        updates, opt = tx.update(grads, opt, params, step=done)
+        moves[name].append(float(updates['w']))
   by_step = np.reshape(moves['first'], (config.steps, 3))
   np.testing.assert_allclose(by_step[:, 0], by_step[:, 2], rtol=1e-3)
   np.testing.assert_allclose(by_step[:, 0], moves['second'], rtol=1e-3)
+
+
+def test_rates_are_of_the_training_where_a_network_begins_late():
+  config = tiny_config()
+  tx = optim.make_tx(config.optim, config.steps)
+  grads = params = {'w': jnp.array(1.0)}
+  first, last = (
+    tx.update(grads, tx.init(params), params, step=done)[0]['w']
+    for done in (0, config.steps)
+  )
+  rates = config.optim.final_learning_rate / config.optim.learning_rate
+  np.testing.assert_allclose(last / first, rates, rtol=1e-3)
 
 
 def test_schedule_ends():

@@ -1,12 +1,14 @@
 """Picture files to arrays: RGB, 8 bits, upright."""
 
 import contextlib
+import os
 import pathlib
 import struct
 from collections.abc import Iterator
+from typing import NoReturn
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from deblur_jax.types import InputError
 
@@ -37,26 +39,50 @@ def list_pictures(folder: pathlib.Path) -> list[pathlib.Path]:
   """Returns the picture files below `folder`, sorted by relative name.
 
   What is hidden is left out: macOS keeps a file ._NAME.jpg beside NAME.jpg.
+
+  Raises:
+    OSError: a folder cannot be read.
   """
 
-  def is_picture(name: pathlib.Path) -> bool:
-    hidden = any(part.startswith('.') for part in name.parts)
-    return not hidden and name.suffix.lower() in EXTENSIONS
+  def fail(error: OSError) -> NoReturn:
+    raise error
 
-  files = (path for path in folder.rglob('*') if path.is_file())
-  names = filter(is_picture, (path.relative_to(folder) for path in files))
-  return [folder / name for name in sorted(names, key=pathlib.Path.as_posix)]
+  found = []
+  for place, folders, names in os.walk(folder, onerror=fail):
+    folders[:] = [name for name in folders if not name.startswith('.')]
+    paths = (pathlib.Path(place, n) for n in names if not n.startswith('.'))
+    found += [
+      path
+      for path in paths
+      if path.suffix.lower() in EXTENSIONS and path.is_file()
+    ]
+  return sorted(found, key=pathlib.Path.as_posix)
 
 
 def read_rgb(path: pathlib.Path) -> np.ndarray:
   """Reads one picture as u8[H,W,3], turned upright by its EXIF orientation.
 
   Raises:
-    InputError: the file is missing, truncated or not a picture.
+    InputError: the file is missing, truncated, not a picture, or one of 16 bits
+      that Pillow cannot read.
   """
   with opened(path) as image:
+    if is_deep_planar(image):
+      raise InputError(
+        f'{path}: 16 bits and a plane for each colour; save it interleaved'
+      )
     turn_upright(image)
     return to_rgb(image)
+
+
+def is_deep_planar(image: Image.Image) -> bool:
+  """Whether Pillow would take an opened file's 16 bits for 8: some TIFF's."""
+  return (
+    image.format == 'TIFF'
+    and image.mode in ('RGB', 'RGBA')
+    and 16 in image.tag_v2.get(ExifTags.Base.BitsPerSample, ())
+    and not any(';16' in str(part.args) for part in image.tile)
+  )
 
 
 @contextlib.contextmanager

@@ -57,7 +57,9 @@ def main() -> None:
   parser = cli.Parser(
     prog='python -m deblur_jax.data.sheet', description=__doc__.split('\n')[0]
   )
-  parser.add_argument('--output', type=pathlib.Path, required=True)
+  parser.add_argument(
+    '--output', type=pathlib.Path, required=True, help='PNG file to write'
+  )
   parser.add_argument('--config', help='FILE.py[:small]; default: all kinds')
   flags = parser.parse_args()
   if flags.config:

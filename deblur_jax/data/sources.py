@@ -184,7 +184,7 @@ def open_folder(path: pathlib.Path) -> Examples:
 
 def example_id(name: str) -> int:
   """Returns the id that keys an example's randomness in evaluation."""
-  return zlib.crc32(name.encode()) & 0x7FFFFFFF
+  return zlib.crc32(name.encode(errors='surrogateescape')) & 0x7FFFFFFF
 
 
 def _decode(encoded: bytes) -> np.ndarray:

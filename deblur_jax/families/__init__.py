@@ -31,21 +31,9 @@ def choose(key: str, config: ConfigDict, known: Mapping[str, Callable]):
   Raises:
     InputError: there is none.
   """
-  name = _value(key, config)
+  name = functools.reduce(
+    lambda group, part: group[part], key.split('.'), config
+  )
   if name not in known:
     raise InputError(f'config.{key}={name}: choose one of {", ".join(known)}')
   return known[name]
-
-
-def check_positive(config: ConfigDict, *keys: str) -> None:
-  """Raises InputError unless the numbers under dotted keys are 1 or more."""
-  for key in keys:
-    if _value(key, config) < 1:
-      raise InputError(f'config.{key} must be 1 or more')
-
-
-def _value(key: str, config: ConfigDict):
-  """Returns what a config holds under a dotted key."""
-  return functools.reduce(
-    lambda group, part: group[part], key.split('.'), config
-  )

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from deblur_jax.families import check_positive, choose
+from deblur_jax.families import choose
 from deblur_jax.models import build
 from deblur_jax.ops import diffusion, losses, metrics
 from deblur_jax.types import (
@@ -66,11 +66,8 @@ def make(config: ConfigDict) -> Family:
   """Makes the family of `config.process`, `config.sampler` and the networks.
 
   Raises:
-    InputError: an unknown name, or a number of the sampler's out of range.
+    InputError: an unknown name.
   """
-  check_positive(config, 'sampler.nfe', 'sampler.samples', 'sampler.spacing')
-  if not 0 <= config.sampler.eta <= 1:
-    raise InputError(f'config.sampler.eta={config.sampler.eta}: not in [0,1]')
   make_process = choose('process.name', config, PROCESSES)
   view = choose('sampler.start', config, diffusion.STARTS)
   training, sampling = (make_process(config, whole) for whole in (False, True))
@@ -191,7 +188,9 @@ def make_refine(config: ConfigDict, whole: bool) -> Process:
     whole: whether it samples whole pictures, not trains on crops. Networks then
       take the form that suits this; what they compute stays.
   """
-  predictor = build.build(config.predictor, config.dtype, config.remat)
+  predictor = build.build(
+    config.predictor, config.dtype, config.remat, 'predictor'
+  )
   if whole:
     predictor = build.for_whole_pictures(predictor, config.data.crop)
   scale, joint = config.process.scale, config.process.joint

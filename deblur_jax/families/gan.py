@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from deblur_jax.families import check_positive, choose
+from deblur_jax.families import choose
 from deblur_jax.models import build
 from deblur_jax.models.discriminator import Discriminator
 from deblur_jax.ops import adversarial, losses, metrics, perceptual
@@ -43,7 +43,6 @@ def make(config: ConfigDict) -> Family:
   Raises:
     InputError: an unknown name, or a number that makes no sense.
   """
-  check_positive(config, 'gan.critic_steps', 'gan.r1_every')
   channels, groups = config.discriminator.channels, config.discriminator.groups
   if groups and channels % groups:
     raise InputError(

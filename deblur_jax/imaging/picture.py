@@ -90,7 +90,8 @@ def read(path: pathlib.Path, max_pixels: int = pictures.MAX_PIXELS) -> Picture:
 def is_deep(image: Image.Image) -> bool:
   """Whether an opened file holds 16 bits, which Pillow cuts to 8 in colour."""
   raw = [image.mode, *(str(part.args) for part in image.tile)]
-  return image.mode != 'CMYK' and any(';16' in word for word in raw)
+  told = image.mode != 'CMYK' and any(';16' in word for word in raw)
+  return told or pictures.is_deep_planar(image)
 
 
 def read_deep(
@@ -229,11 +230,15 @@ def write_shallow(picture: Picture, path: pathlib.Path, quality: int) -> None:
   if path.suffix.lower() in ('.tif', '.tiff'):
     how = {'compression': 'tiff_adobe_deflate'}
   else:
+    how = {'quality': quality}
+  if path.suffix.lower() in JPEG:
     # What was sharpened is not to lose half of its colours' resolution.
-    how = {'quality': quality, 'subsampling': 0 if quality >= 90 else 2}
+    how['subsampling'] = 0 if quality >= 90 else 2
   try:
     Image.fromarray(channels).save(path, **how, **picture.info)
-  except ValueError as error:  # larger than the format holds, or its EXIF data
+  except OSError:
+    raise
+  except pictures.BROKEN as error:  # larger than the format holds, for one
     raise OSError(str(error)) from None
 
 

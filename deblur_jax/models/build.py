@@ -17,7 +17,10 @@ float16 holds no gradient of a mean over a batch of pictures: it comes to zero.
 
 
 def build(
-  model: Mapping[str, Any], dtype: str, remat: bool = False
+  model: Mapping[str, Any],
+  dtype: str,
+  remat: bool = False,
+  key: str = 'model',
 ) -> nn.Module:
   """Builds the network of models/NAME.py for NAME=model['name'].
 
@@ -25,17 +28,22 @@ def build(
     model: `name`, and under each network's name its plain fields.
     dtype: of the computation.
     remat: whether the gradient computes its blocks anew, to save memory.
+    key: of the config that `model` stands under.
 
   Raises:
     InputError: there is no such network or dtype, or the network has no blocks
       to compute anew.
   """
   name = model['name']
+  path = f'deblur_jax.models.{name}'
   try:
-    module = importlib.import_module(f'deblur_jax.models.{name}')
-    network = module.Model
-  except (ModuleNotFoundError, AttributeError):
-    raise InputError(f'config.model.name={name}: no such network') from None
+    network = getattr(importlib.import_module(path), 'Model', None)
+  except ModuleNotFoundError as error:
+    if error.name != path:
+      raise
+    network = None
+  if network is None:
+    raise InputError(f'config.{key}.name={name}: no such network')
   if dtype not in DTYPES:
     raise InputError(f'config.dtype={dtype}: use one of {", ".join(DTYPES)}')
   net = network(**model.get(name, {}), dtype=jnp.dtype(dtype))

@@ -247,12 +247,14 @@ def in_sequence(
   def turn(block: nn.Module, x: Array, _) -> tuple[Array, None]:
     return block(x, *args), None
 
+  inlined = unrolled or count == 1
   chain = nn.scan(
-    nn.remat(turn, prevent_cse=False) if remat else turn,
+    # In a loop, nothing could be shared with the forward pass anyway.
+    nn.remat(turn, prevent_cse=inlined) if remat else turn,
     variable_axes={'params': 0},
     split_rngs={'params': True},
     length=count,
-    unroll=count + 1 if unrolled or count == 1 else 1,
+    unroll=count + 1 if inlined else 1,
   )
   return chain(block, x, None)[0]
 

@@ -34,7 +34,11 @@ class DenseBlock(nn.Module):
 
 
 class ResidualDenseBlock(nn.Module):
-  """Three dense blocks in one residual."""
+  """Three dense blocks in one residual.
+
+  Unlike in the authors' code, only what they add is scaled down: there, each
+  such block also enlarges its input, by a fifth.
+  """
 
   growth: int
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from deblur_jax.models import cpu, layers, timestep
-from deblur_jax.types import Array
+from deblur_jax.types import Array, InputError
 
 
 class ResidualBlock(nn.Module):
@@ -85,6 +85,10 @@ class UNet(nn.Module):
     result is added to it: an untrained network returns its input.
     """
     widths = [self.channels * m for m in self.multipliers]
+    if not set(self.attention) <= set(range(len(widths))):
+      raise InputError(
+        f'unet.attention={self.attention}: levels are 0 to {len(widths) - 1}'
+      )
     h, w = x.shape[1:3]
     embedding = timestep.embed(time, 4 * self.channels, self.dtype)
 

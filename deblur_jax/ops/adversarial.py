@@ -28,7 +28,8 @@ def as_given(real: list[Array], made: list[Array]) -> Sides:
 def relative(real: list[Array], made: list[Array]) -> Sides:
   """Returns how far each verdict lies above the mean on the other side.
 
-  Means are over the whole batch, on all devices, each scale by itself.
+  Means are over the batch, or the part of it that goes through at once, on all
+  devices, each scale by itself.
   """
   # All at once: else the gradient of one scale waits for the mean of another,
   # and is sent by itself.

@@ -1,6 +1,8 @@
 """What contenders came to on tests: the scores, and where the pictures lie."""
 
 import dataclasses
+import hashlib
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,14 +13,17 @@ from deblur_jax.data import pipeline
 
 BASELINE = 'encoder_decoder'
 """The network of the baseline configs."""
-
-
 SIDES = ('blur', 'restored', 'sharp')
+LONGEST = 200
+"""Bytes of a picture's name that its files may have: file systems know 255."""
 
 
 def picture_path(folder: pathlib.Path, image: str, side: str) -> pathlib.Path:
   """Returns where an evaluation keeps one side of a picture."""
-  return folder / 'pictures' / f'{image.replace("/", "_")}.{side}.png'
+  name = image.replace('/', '_')
+  if len(os.fsencode(name)) > LONGEST:
+    name = hashlib.sha256(os.fsencode(name)).hexdigest()
+  return folder / 'pictures' / f'{name}.{side}.png'
 
 
 @dataclasses.dataclass(frozen=True)

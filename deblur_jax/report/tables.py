@@ -99,10 +99,19 @@ def between(metric: str, summary: Mapping[str, Any]) -> str:
 
 def write_csv(path: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
   """Writes rows of one set of columns, whole."""
-  with files.whole(path) as temporary, temporary.open('w', newline='') as file:
+  with (
+    files.whole(path) as temporary,
+    temporary.open('w', newline='', encoding='utf-8') as file,
+  ):
     table = csv.DictWriter(file, list(rows[0]))
     table.writeheader()
     table.writerows(map(printable, rows))
+
+
+def read_csv(path: pathlib.Path) -> list[dict[str, Any]]:
+  """Reads a per_image.csv."""
+  with path.open(newline='', encoding='utf-8') as file:
+    return [parsed(row) for row in csv.DictReader(file)]
 
 
 def printable(row: Mapping[str, Any]) -> dict[str, Any]:

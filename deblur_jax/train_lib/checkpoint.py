@@ -1,6 +1,7 @@
 """Checkpoints in workdir/checkpoints/STEP; the only place that knows orbax."""
 
 import contextlib
+import math
 import pathlib
 import re
 from collections.abc import Iterator, Mapping
@@ -95,10 +96,14 @@ class Checkpoints:
   def save(self, state: State, step: int, scores: Mapping | None) -> None:
     """Starts saving a step; `scores` are those of its validation, if any.
 
+    Where the PSNR is NaN, it cannot be compared: the step is never the best.
+
     Raises:
       InputError: this one, or the one before, could not be written.
     """
     tree = ocp.args.PyTreeSave(vars(state))
+    if scores and math.isnan(scores['psnr']):
+      scores = None
     with self._storage():
       self._manager.save(step, args=tree, metrics=scores)
 

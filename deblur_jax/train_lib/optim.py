@@ -9,7 +9,7 @@ from optax import contrib
 
 from deblur_jax.types import Array, Family, InputError, Params
 
-Transforms = dict[str, optax.GradientTransformation]
+Transforms = dict[str, optax.GradientTransformationExtraArgs]
 """Optimisers by network."""
 
 
@@ -30,24 +30,22 @@ def make_txs(config: ConfigDict, family: Family) -> Transforms:
   `config.NAME_optim` is the network's own; `config.optim` is for all others.
   """
   return {
-    name: make_tx(
-      config.get(f'{name}_optim', config.optim),
-      config.steps,
-      family.schedule.count(name),
-    )
+    name: make_tx(config.get(f'{name}_optim', config.optim), config.steps)
     for name in family.losses
   }
 
 
 def make_tx(
-  optim: ConfigDict, steps: int, updates: int = 1
-) -> optax.GradientTransformation:
+  optim: ConfigDict, steps: int
+) -> optax.GradientTransformationExtraArgs:
   """Returns an optimiser, the gradient clipped to a global norm unless 0.
+
+  Its update takes `step`, that of the training: a network may be updated more
+  than once in a step, or not at all.
 
   Args:
     optim: its settings.
     steps: of the training.
-    updates: of its network in each of them.
 
   Raises:
     InputError: there is none of that name.
@@ -55,33 +53,40 @@ def make_tx(
   if optim.name not in OPTIMISERS:
     known = ', '.join(OPTIMISERS)
     raise InputError(f'config.optim.name={optim.name}: use one of {known}')
-  by_step = make_schedule(optim, steps)
-  tx = OPTIMISERS[optim.name](optim, lambda update: by_step(update // updates))
-  if not optim.clip:
-    return tx
-  return optax.chain(optax.clip_by_global_norm(optim.clip), tx)
+  clip = (
+    optax.clip_by_global_norm(optim.clip) if optim.clip else optax.identity()
+  )
+  tx = OPTIMISERS[optim.name](optim)
+  return optax.chain(clip, tx, by_step(make_schedule(optim, steps)))
 
 
-def adamw(
-  optim: ConfigDict, schedule: optax.Schedule
-) -> optax.GradientTransformation:
-  """Loshchilov and Hutter 2019."""
+def by_step(schedule: optax.Schedule) -> optax.GradientTransformationExtraArgs:
+  """Multiplies updates by a schedule's value at the `step` given to them."""
+
+  def update(updates, state, params=None, *, step, **_):
+    del params
+    rate = schedule(step)
+    return jax.tree.map(lambda leaf: rate * leaf, updates), state
+
+  return optax.GradientTransformationExtraArgs(optax.init_empty_state, update)
+
+
+def adamw(optim: ConfigDict) -> optax.GradientTransformation:
+  """Loshchilov and Hutter 2019, at a learning rate of 1."""
   return optax.adamw(
-    schedule, b1=optim.b1, b2=optim.b2, weight_decay=optim.weight_decay
+    1.0, b1=optim.b1, b2=optim.b2, weight_decay=optim.weight_decay
   )
 
 
-def muon(
-  optim: ConfigDict, schedule: optax.Schedule
-) -> optax.GradientTransformation:
-  """Jordan 2024 for kernels, NAdam without weight decay for all else.
+def muon(optim: ConfigDict) -> optax.GradientTransformation:
+  """Jordan 2024 for kernels, NAdam without weight decay for all else, at 1.
 
   Steps are scaled as in Liu et al. 2025, so that learning rates of AdamW
   serve. Four turns of Newton-Schulz, the first one scaled as in Boissin et
   al. 2025, do for the five of the original.
   """
   return contrib.muon(
-    schedule,
+    1.0,
     ns_steps=4,
     preconditioning='aol',
     weight_decay=optim.weight_decay,

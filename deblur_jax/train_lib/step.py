@@ -101,7 +101,7 @@ def make_train_step(
 def make_update(
   name: str,
   loss_fn: LossFn,
-  tx: optax.GradientTransformation,
+  tx: optax.GradientTransformationExtraArgs,
   accumulate: int = 1,
   spread: Spread = NO_SPREAD,
 ) -> Callable[[State, Batch, Key], tuple[State, Metrics]]:
@@ -124,7 +124,7 @@ def make_update(
     means = mean_over_parts(differentiate, accumulate)(batch, keys)
     (loss, metrics), grads = mean_over_devices(means)
     own, norm = state.params[name], optax.tree.norm(grads)
-    updates, opt = tx.update(grads, state.opt[name], own)
+    updates, opt = tx.update(grads, state.opt[name], own, step=state.step)
     own, opt = choose(
       norm != 0,
       (optax.apply_updates(own, updates), opt),

@@ -1,9 +1,10 @@
 """What a run leaves behind: metrics.jsonl, TensorBoard events, a lock."""
 
+import contextlib
 import json
 import math
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import filelock
 import numpy as np
@@ -88,7 +89,8 @@ def minutes(workdir: pathlib.Path, step: int) -> float:
   return next((m['minutes'] for m in reversed(logged) if 'minutes' in m), 0.0)
 
 
-def lock(workdir: pathlib.Path) -> filelock.BaseFileLock:
+@contextlib.contextmanager
+def lock(workdir: pathlib.Path) -> Iterator[None]:
   """Takes the workdir for this process; released when it ends, even if killed.
 
   Raises:
@@ -105,4 +107,7 @@ def lock(workdir: pathlib.Path) -> filelock.BaseFileLock:
     ) from None
   except OSError as error:
     raise InputError(f'{workdir}: cannot be written ({error})') from None
-  return held
+  try:
+    yield
+  finally:
+    held.release()

@@ -44,7 +44,12 @@ def main() -> None:
     'python -m deblur_jax.zoo', description=__doc__.split('\n')[0]
   )
   add = parser.add_argument
-  add('--export', type=pathlib.Path, metavar='WORKDIR', help='to be written')
+  add(
+    '--export',
+    type=pathlib.Path,
+    metavar='WORKDIR',
+    help='whose model is written',
+  )
   add('--output', type=pathlib.Path, help='folder for what is exported')
   add('--step', default='', help='a checkpoint, or best; default: the last')
   flags = parser.parse_args()
