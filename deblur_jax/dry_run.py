@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from deblur_jax import config as config_lib
-from deblur_jax import train
+from deblur_jax import ranges, train
 from deblur_jax.families import make_family
 from deblur_jax.models import cpu
 from deblur_jax.ops import cost
@@ -67,7 +66,7 @@ def estimate(config: ConfigDict) -> Estimate:
   Raises:
     InputError: the config, or how it is to be spread, makes no sense.
   """
-  config_lib.check(config)
+  ranges.check(config)
   mesh = parallel.make_mesh(config.mesh)
   parallel.check_batch_size(config.data.batch_size, mesh, config.accumulate)
   if parallel.is_mapped(config.parallel, mesh):

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from deblur_jax import config as config_lib
-from deblur_jax import trained, warm_start
+from deblur_jax import ranges, trained, warm_start
 from deblur_jax.data import pipeline, sources
 from deblur_jax.families import make_family
 from deblur_jax.ops import metrics as metrics_lib
@@ -70,7 +70,7 @@ def train(
     NonFiniteError: too many steps in a row came to NaN or infinity.
     PreemptedError: SIGTERM came; the state is saved.
   """
-  config_lib.check(config)
+  ranges.check(config)
   mesh = parallel.make_mesh(config.mesh)
   parallel.check_batch_size(config.data.batch_size, mesh, config.accumulate)
   family = make_family(config)

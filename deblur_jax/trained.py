@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from deblur_jax import config as config_lib
+from deblur_jax import ranges
 from deblur_jax.families import make_family
 from deblur_jax.imaging import levels, tiling
 from deblur_jax.ops.prepare import make_prepare
@@ -130,7 +131,7 @@ def load(
   """
   config = config_lib.load(workdir)
   config.sampler.update(sampler)
-  config_lib.check_numbers(config, 'sampler.')
+  ranges.check_numbers(config, 'sampler.')
   family = make_family(config)
   mesh = parallel.make_mesh()
   like = parallel.abstract(state.make_init(config, family), mesh)

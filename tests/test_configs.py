@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import pytest
 
 from deblur_jax import config as config_lib
-from deblur_jax import options, trained
+from deblur_jax import options, ranges, trained
 from deblur_jax.families import make_family
 from deblur_jax.ops.prepare import make_prepare
 from deblur_jax.train_lib import optim, parallel, state, step
@@ -37,7 +37,7 @@ TRACED = [
 def test_config_makes_its_batch_and_networks(spec, monkeypatch):
   monkeypatch.chdir(ROOT)
   config = config_lib.load_file(spec)
-  config_lib.check(config)
+  ranges.check(config)
   init = state.make_init(config, make_family(config))
   assert state.count(jax.eval_shape(init).params) > 1000
   parallel.check_batch_size(
@@ -152,20 +152,20 @@ def test_a_missing_config_file_is_named(given):
 )
 def test_numbers_that_are_too_small_are_refused_by_name(key, value):
   config = config_lib.base_config()
-  config_lib.check(config)
+  ranges.check(config)
   config.update_from_flattened_dict({key: value})
   words = re.escape(f'config.{key}={value}: use ')
   with pytest.raises(InputError, match=words):
-    config_lib.check(config)
+    ranges.check(config)
 
 
 def test_a_discriminator_needs_a_step_to_judge_in():
   config = config_lib.base_config()
   config.steps = config.gan.warmup_steps = 10
-  config_lib.check(config)
+  ranges.check(config)
   config.family = 'gan'
   with pytest.raises(InputError, match='config.gan.warmup_steps=10: no step'):
-    config_lib.check(config)
+    ranges.check(config)
 
 
 def test_a_flag_without_dashes_is_refused():

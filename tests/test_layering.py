@@ -17,7 +17,7 @@ RANKS = (
   ('report', 'imaging', 'convert'),
   ('families',),
   ('train_lib', 'data'),
-  ('models', 'ops', 'presets'),
+  ('models', 'ops', 'presets', 'ranges'),
   ('config',),
   ('cli',),
   ('devices', 'files', 'heap', 'options'),
