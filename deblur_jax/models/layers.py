@@ -249,7 +249,7 @@ def in_sequence(
 
   inlined = unrolled or count == 1
   chain = nn.scan(
-    # In a loop, nothing could be shared with the forward pass anyway.
+    # Outside a loop, a compiler might share the work with the forward pass.
     nn.remat(turn, prevent_cse=inlined) if remat else turn,
     variable_axes={'params': 0},
     split_rngs={'params': True},
