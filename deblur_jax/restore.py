@@ -42,7 +42,7 @@ class Files:
   """How picture files are read and written.
 
   Attributes:
-    quality: of JPEG and WebP results, 1 to 100.
+    quality: of JPEG, WebP and HEIC results, 1 to 100.
     overwrite: whether results may replace files.
     max_pixels: of an input.
     uncertainty: whether a picture of it lies beside each result.
@@ -127,15 +127,15 @@ def deblur(
   Raises:
     InputError: it cannot be read or written.
   """
+  for made in jobs.results(target, files.uncertainty):
+    if made.exists() and not files.overwrite:
+      raise InputError(f'{made}: is there already; --overwrite replaces it')
+  picture = picture_lib.read(source, files.max_pixels)
   if not picture_lib.is_writable(target):
     raise InputError(
       f'{target}: no format that can be written; name the result, as in '
       '--output=NAME.png'
     )
-  for made in jobs.results(target, files.uncertainty):
-    if made.exists() and not files.overwrite:
-      raise InputError(f'{made}: is there already; --overwrite replaces it')
-  picture = picture_lib.read(source, files.max_pixels)
   made = gather(draw(picture.pixels, source.name))
   restored = levels.from_float(made.mean, picture.pixels.dtype)
   result = dataclasses.replace(picture, pixels=restored)
@@ -318,7 +318,7 @@ def add_file_flags(parser: argparse.ArgumentParser) -> None:
     type=percent,
     default=picture_lib.QUALITY,
     metavar='1-100',
-    help=f'of JPEG and WebP; default: {picture_lib.QUALITY}',
+    help=f'of JPEG, WebP and HEIC; default: {picture_lib.QUALITY}',
   )
   add('--overwrite', action='store_true', help='results may replace files')
   add(

@@ -5,9 +5,10 @@ import struct
 import zlib
 
 import numpy as np
+import pillow_heif
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageCms
 
 from deblur_jax.data import pictures
 from deblur_jax.imaging import picture as picture_lib
@@ -137,3 +138,53 @@ def test_16_bits_in_planes_are_read_as_such(tmp_path):
 def test_a_folder_that_cannot_be_read_is_told(tmp_path):
   with pytest.raises(FileNotFoundError):
     pictures.list_pictures(tmp_path / 'gone')
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'RGBA'])
+def test_heic_is_a_format_like_any_other(tmp_path, mode):
+  path, made = tmp_path / 'a.heic', tmp_path / 'b.heic'
+  pixels = np.kron(
+    random_channels(4, 6, mode, np.uint8, 0), np.ones((8, 8, 1), np.uint8)
+  )
+  exif = Image.Exif()
+  exif[0x0112], exif[0x010F] = 6, 'maker'
+  profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+  Image.fromarray(pixels).save(
+    path, quality=100, exif=exif.tobytes(), icc_profile=profile
+  )
+  assert picture_lib.write(picture_lib.read(path), made, 100) == ()
+  got = picture_lib.read(made)
+  assert got.notes == ()
+  assert got.info['icc_profile'] == profile
+  with Image.open(made) as image:
+    assert dict(image.getexif())[0x010F] == 'maker'
+  wanted = np.rot90(pixels, -1).astype(int)
+  assert np.abs(got.pixels - wanted[..., :3]).mean() < 12  # half the colours
+  if mode == 'RGBA':
+    assert np.abs(got.alpha - wanted[..., 3]).mean() < 2
+
+
+def test_heic_of_ten_bits_says_so(tmp_path):
+  path = tmp_path / 'ten.hif'
+  levels = np.full((16, 24, 3), 30_000, np.uint16)
+  pillow_heif.from_bytes('RGB;16', (24, 16), levels.tobytes()).save(path)
+  got = picture_lib.read(path)
+  assert got.notes == ('10 bits became 8',)
+  assert np.abs(got.pixels - 30_000 / 257).max() < 2
+
+
+@pytest.mark.parametrize('kept', [0.0, 0.5, 0.99])
+def test_broken_heic_is_told(tmp_path, kept):
+  path = tmp_path / 'a.heic'
+  Image.fromarray(picture(24, 16)).save(path)
+  path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+  with pytest.raises(InputError, match=r'a\.heic: (not a|broken) picture'):
+    picture_lib.read(path)
+
+
+def test_heic_without_the_extra_names_it(tmp_path, monkeypatch):
+  path = tmp_path / 'a.heic'
+  path.write_bytes(b'ftypheic')
+  monkeypatch.delitem(Image.EXTENSION, '.heic')
+  with pytest.raises(InputError, match="takes the extra 'heic'"):
+    picture_lib.read(path)

@@ -12,7 +12,15 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from deblur_jax.types import InputError
 
-EXTENSIONS = frozenset(
+try:
+  import pillow_heif
+except ImportError:  # the extra `heic`
+  pass
+else:
+  pillow_heif.register_heif_opener()
+
+HEIC = frozenset(('.heic', '.heif', '.hif'))
+EXTENSIONS = HEIC | frozenset(
   ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.tif', '.tiff', '.webp')
 )
 MAX_PIXELS = 500_000_000
@@ -117,6 +125,10 @@ def opened(
   except PermissionError:
     raise InputError(f'{path}: cannot be read (permission denied)') from None
   except UnidentifiedImageError:
+    if path.suffix.lower() in HEIC - Image.registered_extensions().keys():
+      raise InputError(
+        f"{path}: HEIC takes the extra 'heic'; see Install in the README"
+      ) from None
     raise InputError(f'{path}: not a picture that can be read') from None
   except BROKEN as error:
     reason = str(error) or 'unreadable'

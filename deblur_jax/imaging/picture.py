@@ -13,7 +13,7 @@ from deblur_jax.data import pictures
 from deblur_jax.types import InputError
 
 QUALITY = 95
-"""Of JPEG and WebP results."""
+"""Of JPEG, WebP and HEIC results."""
 
 GREY_MODES = ('1', 'L', 'LA', 'La', 'I', 'F')
 DEEP = frozenset(('.png', '.tif', '.tiff'))
@@ -71,6 +71,9 @@ def read(path: pathlib.Path, max_pixels: int = pictures.MAX_PIXELS) -> Picture:
     frames = getattr(image, 'n_frames', 1)
     if frames > 1:
       notes.append(f'the first of {frames} frames')
+    bits = image.info.get('bit_depth', 8)  # of HEIC
+    if bits > 8:
+      notes.append(f'{bits} bits became 8')
     if image.mode == 'CMYK':
       notes.append('CMYK became RGB')
     if is_deep(image):
