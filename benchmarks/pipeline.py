@@ -29,12 +29,13 @@ from PIL import Image
 
 from deblur_jax import cli, train, trained
 from deblur_jax import config as config_lib
+from deblur_jax import keys as keys_lib
 from deblur_jax.data import pipeline, sources
 from deblur_jax.families import make_family
 from deblur_jax.ops import psf
 from deblur_jax.ops.prepare import make_prepare
 from deblur_jax.report import tables
-from deblur_jax.train_lib import parallel, state, step
+from deblur_jax.train_lib import parallel, state
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = ROOT / 'configs' / 'cnn_gaussian.py'
@@ -151,7 +152,7 @@ def measure(root: pathlib.Path) -> dict[str, float]:
   blurred = {**raw, 'sharp': centre, 'blur': centre}
   stepper = Stepper(config)
   prepare = jax.jit(make_prepare(trained.blur_ranges(config), crop))
-  keys = step.example_keys(0, 0, config.data.batch_size)
+  keys = keys_lib.of_slots(0, 0, config.data.batch_size)
   large = streams[SIDES[1]]
   cases = {
     'pipeline, small originals': (lambda: next(streams[SIDES[0]]), BATCHES),

@@ -77,7 +77,9 @@ def of_model(model: trained.Model) -> Contender:
 
 def sampler_of(model: trained.Model) -> dict[str, Any]:
   """Returns how a model draws samples; {} of one that draws none."""
-  return json.loads(model.config.sampler.to_json()) if model.draws else {}
+  if not model.family.draws:
+    return {}
+  return json.loads(model.config.sampler.to_json())
 
 
 def cascade(first: trained.Model, second: trained.Model) -> Contender:

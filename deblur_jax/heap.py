@@ -11,6 +11,7 @@ import ctypes
 import math
 import mmap
 import pathlib
+import threading
 
 import psutil
 
@@ -25,6 +26,7 @@ _WHOLE = 2**28
 """Bytes: more than any gap."""
 _RESERVE = 2**24
 """Bytes, for what is small and comes afterwards."""
+_kept = threading.Event()
 _CGROUPS = pathlib.Path('/sys/fs/cgroup')
 _OWN_CGROUP = pathlib.Path('/proc/self/cgroup')
 
@@ -44,6 +46,7 @@ def keep() -> None:
   size = int(psutil.virtual_memory().total * _SHARE)
   begin = libc.malloc(size)
   if begin:
+    _kept.set()
     first = -(-begin // _HUGE_PAGE) * _HUGE_PAGE
     length = (begin + size - first) // _HUGE_PAGE * _HUGE_PAGE
     libc.madvise(first, length, mmap.MADV_HUGEPAGE)
@@ -94,9 +97,10 @@ def settle() -> None:
   There are some 80,000 after a train step. Threads that run it would wait for
   each other while malloc looks through them, and a step would take an eighth
   to a half longer. The gaps' pages are given back; they are never free again.
+  Does nothing without `keep` before: gaps would have no end.
   """
   libc = _glibc()
-  if not libc:
+  if not libc or not _kept.is_set():
     return
   libc.malloc_trim(0)
   whole = libc.malloc(_WHOLE)

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from deblur_jax import config as config_lib
 from deblur_jax import contenders, files, trained
-from deblur_jax.data import align, pipeline, sources
+from deblur_jax.data import align, names, pipeline, sources
 from deblur_jax.ops import scores
 from deblur_jax.ops.psf import KINDS
 from deblur_jax.report import figures, results, statistics, tables
@@ -278,7 +278,7 @@ def summarise(rows: Sequence[Row]) -> dict[str, dict[str, dict]]:
   A gain is a mean of differences: a picture that has an infinite PSNR on one
   side counts in none, where a difference of the means would count it in one.
   """
-  groups = [pipeline.photograph(row['image']) for row in rows]
+  groups = names.photographs([row['image'] for row in rows])
 
   def sides(name: str) -> dict[str, dict]:
     before, after = (

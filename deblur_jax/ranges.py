@@ -15,11 +15,14 @@ _NETWORKS = {
   'unet.blocks': 0,
   'rrdb.channels': 1,
   'rrdb.growth': 1,
+  'rrdb.blocks': 0,
+  'rrdb.levels': 0,
   'encoder_decoder.channels': 1,
 }
 _OPTIMS = 'optim', 'discriminator_optim'
 _LEAST = {
   'steps': 1,
+  'seed': 0,
   'data.crop': 11,  # a window of SSIM
   'checkpoint.every_steps': 0,
   'checkpoint.keep': 1,
@@ -34,13 +37,21 @@ _LEAST = {
   'process.gamma': 1,
   'discriminator.channels': 1,
   'discriminator.layers': 0,
+  'discriminator.groups': 0,
   'gan.critic_steps': 1,
+  'gan.r1': 0,
   'gan.r1_every': 1,
   'gan.warmup_steps': 0,
   **{
     f'{optim}.{key}': 0
     for optim in _OPTIMS
-    for key in ('learning_rate', 'warmup_steps')
+    for key in (
+      'learning_rate',
+      'final_learning_rate',
+      'warmup_steps',
+      'weight_decay',
+      'clip',
+    )
   },
   **{
     f'{net}.{key}': least

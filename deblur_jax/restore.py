@@ -231,7 +231,7 @@ def make_draw(flags: argparse.Namespace) -> Draw:
   models = [trained.load(workdir, sampler=sampler) for workdir in workdirs]
   if not flags.uncertainty:
     trained.check_sampler(sampler, models)
-  elif samples < 2 or not any(model.draws for model in models):
+  elif samples < 2 or not any(model.family.draws for model in models):
     raise InputError(
       f'--uncertainty: {workdirs[-1]} draws no samples; use a diffusion model, '
       'and at least 2 samples'

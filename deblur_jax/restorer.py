@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 
 from deblur_jax import trained, zoo
-from deblur_jax.data import sources
+from deblur_jax.data import names
 from deblur_jax.imaging import levels, turns
 from deblur_jax.runner import Result, Runner
 from deblur_jax.types import InputError
@@ -86,14 +86,16 @@ class Restorer:
     Raises:
       InputError: it is no such picture, or there is too little memory.
     """
+    pixels = np.asarray(pixels)
     return levels.from_float(self.restore(pixels, name).pixels, pixels.dtype)
 
   def restore(
     self, pixels: np.ndarray, name: str = '', sample: int = 0
   ) -> Result:
     """Restores as `__call__`, to floats; another `sample` is other noise."""
+    pixels = np.asarray(pixels)
     check(pixels)
-    number = sources.example_id(name)
+    number = names.example_id(name)
     tiles = 0
 
     def through(made: np.ndarray) -> np.ndarray:
@@ -119,4 +121,12 @@ def check(pixels: np.ndarray) -> None:
     raise InputError(
       f'an array {pixels.dtype}{list(pixels.shape)} is no picture: use u8, '
       'u16, or f32 in [0,1], of shape [H,W,3]'
+    )
+  # Not so for NaN, either.
+  if pixels.dtype == np.float32 and not (
+    pixels.min() >= 0 and pixels.max() <= 1
+  ):
+    raise InputError(
+      f'floats from {pixels.min():g} to {pixels.max():g} are no picture: they '
+      'have to be in [0,1]'
     )

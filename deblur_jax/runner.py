@@ -164,7 +164,7 @@ class Runner:
     room = self._room
     sides = [max(side, self._least) for side in SIDES]
     for side in sides:
-      needed = side**2 * self._at_once * self._bytes_per_pixel
+      needed = side**2 * self._together * self._bytes_per_pixel
       if needed <= room:
         return side
     lacking = (needed - room) / GIB
@@ -177,6 +177,12 @@ class Runner:
   def _at_once(self) -> int:
     """Tiles in one call: on a CPU, one already keeps all cores busy."""
     return self._mesh.size * (1 if jax.default_backend() == 'cpu' else 4)
+
+  @property
+  def _together(self) -> int:
+    """Tiles of one call that take their memory from the same device."""
+    shared = jax.default_backend() == 'cpu'
+    return self._at_once // (1 if shared else self._mesh.size)
 
   @functools.cached_property
   def _bytes_per_pixel(self) -> float:

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from deblur_jax import config as config_lib
+from deblur_jax import keys as keys_lib
 from deblur_jax import ranges, trained, warm_start
 from deblur_jax.data import pipeline, sources
 from deblur_jax.families import make_family
@@ -77,7 +78,7 @@ def train(
   init = state.make_init(config, family)
   like = parallel.abstract(init, mesh)
   take_step = make_step(config, family, like, mesh)
-  data = processes.first_alone(lambda: open_splits(config), 'data')
+  data = processes.first_alone(lambda: sources.open_splits(config.data), 'data')
   given = warm_start.load(config, workdir, init_from)
   validate = make_validate(config, family, mesh, data['val'])
   earlier = given.runs if given else ()
@@ -127,11 +128,6 @@ def train(
           raise PreemptedError(
             f'asked to stop: saved step {done}; the same command goes on there'
           )
-
-
-def open_splits(config: ConfigDict) -> dict[str, sources.Examples]:
-  """Returns all splits: a missing one must not show after days of training."""
-  return {s: sources.open_split(config.data, s) for s in sources.SPLITS}
 
 
 def open_writer(
@@ -325,8 +321,8 @@ def save_first_batch(
     plain_probability=config.data.plain_probability,
   )
   some = {key: rows[:SAMPLES] for key, rows in raw.items()}
-  keys = step.example_keys(config.seed, 0, len(some['id']))
-  batch = jax.jit(prepare)(some, step.fold_all(keys, 0))
+  keys = keys_lib.of_slots(config.seed, 0, len(some['id']))
+  batch = jax.jit(prepare)(some, keys_lib.fold_all(keys, 0))
   rows = zip(*processes.to_host([batch['blur'], batch['sharp']]), strict=True)
   picture = figures.grid(list(rows))
   figures.save(picture, workdir / 'samples' / 'first_batch.png')

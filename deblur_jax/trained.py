@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from deblur_jax import config as config_lib
+from deblur_jax import keys as keys_lib
 from deblur_jax import ranges
 from deblur_jax.families import make_family
 from deblur_jax.imaging import levels, tiling
@@ -25,7 +26,6 @@ from deblur_jax.train_lib import (
   parallel,
   processes,
   state,
-  step,
   writer,
 )
 from deblur_jax.train_lib.checkpoint import Checkpoints
@@ -101,11 +101,6 @@ class Model:
     """Of all trainings."""
     return sum(run.minutes for run in self.runs)
 
-  @property
-  def draws(self) -> bool:
-    """Whether it restores by drawing a sample."""
-    return self.config.family == 'diffusion'
-
   @functools.cached_property
   def mark(self) -> str:
     """Tells its weights from others: their CRC-32."""
@@ -130,7 +125,7 @@ def load(
       such sampler.
   """
   config = config_lib.load(workdir)
-  config.sampler.update(sampler)
+  change_sampler(config, sampler)
   ranges.check_numbers(config, 'sampler.')
   family = make_family(config)
   mesh = parallel.make_mesh()
@@ -150,6 +145,22 @@ def load(
   earlier = (Run(**run) for run in record.get('history', ()))
   runs = (*earlier, Run(record['name'], number, images, minutes))
   return Model(workdir, config, family, params, runs)
+
+
+def change_sampler(config: ConfigDict, sampler: Sampler) -> None:
+  """Changes keys of `config.sampler`.
+
+  Raises:
+    InputError: there is no such key, or its values are of another type.
+  """
+  for key, value in sampler.items():
+    if key not in SAMPLER:
+      raise InputError(f'sampler.{key}: no such key; use {", ".join(SAMPLER)}')
+    try:
+      config.sampler[key] = value
+    except TypeError:
+      kind = SAMPLER[key][0].__name__
+      raise InputError(f'sampler.{key}={value!r}: no {kind}') from None
 
 
 def export(
@@ -205,8 +216,8 @@ def make_degrade(config: ConfigDict, mesh: Mesh) -> Callable[[Batch], Batch]:
   )
 
   def degrade(raw: Batch) -> Batch:
-    keys = step.id_keys(config.eval.seed, raw['id'])
-    return prepare(raw, step.fold_all(keys, 0))
+    keys = keys_lib.of_ids(config.eval.seed, raw['id'])
+    return prepare(raw, keys_lib.fold_all(keys, 0))
 
   return degrade
 
@@ -247,7 +258,7 @@ def make_restore_part(
   def restore_part(
     params: Params, blur: Array, ids: Array, origin: Array, sample: Array | int
   ) -> Array:
-    keys = step.fold_all(step.id_keys(config.eval.seed, ids), 1 + sample)
+    keys = keys_lib.fold_all(keys_lib.of_ids(config.eval.seed, ids), 1 + sample)
     return family.restore(params, blur, keys, origin)
 
   return restore_part
@@ -261,12 +272,13 @@ def to_uint8(images: Array) -> np.ndarray:
 def check_sampler(sampler: Sampler, models: Sequence[Model]) -> None:
   """Raises InputError for a key of a sampler that none of the models heeds."""
   names = ', '.join(model.name for model in models)
+  drawing = [model for model in models if model.family.draws]
   for key in sampler:
-    if not any(model.draws for model in models):
+    if not drawing:
       raise InputError(
         f'--sampler.{key}: {names} draws no samples; use a diffusion model'
       )
-    if not any(heeds(model.config, key) for model in models if model.draws):
+    if not any(heeds(model.config, key) for model in drawing):
       raise InputError(f'--sampler.{key}: the sampler of {names} has none')
 
 

@@ -40,6 +40,7 @@ class Family:
       each picture inside the whole image that it was cut from.
     ema: names of the networks whose parameters are averaged.
     helpers: names of the networks that `restore` does not use.
+    draws: whether `restore` draws a sample, as `config.sampler` says.
   """
 
   init: Callable[[Key, Batch], Params]
@@ -48,6 +49,7 @@ class Family:
   restore: Callable[[Params, Array, Key, Array], Array]
   ema: tuple[str, ...] = ()
   helpers: tuple[str, ...] = ()
+  draws: bool = False
 
 
 class CommandError(Exception):

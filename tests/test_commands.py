@@ -239,7 +239,7 @@ def test_ten_bad_batches_in_a_row_end_the_run(monkeypatch, tmp_path):
   ids = re.search(r'ids (\d+(?:, \d+){3});', line)[1].split(', ')
   names = {int(i) for i in ids}
   known = sources.open_split(config_lib.load(tmp_path).data, 'train')
-  assert names <= {sources.example_id(one['name']) for one in known}
+  assert names <= {names.example_id(one['name']) for one in known}
 
 
 def test_steps_may_grow_and_nothing_else(workdir, tmp_path):

@@ -1,4 +1,4 @@
-"""Every config file makes its networks; whole steps are traced of the photos'.
+"""Every config file makes its networks; whole steps are traced of some.
 
 The presets share their networks between data sets: the other steps are slow.
 """
@@ -11,10 +11,9 @@ import jax.numpy as jnp
 import pytest
 
 from deblur_jax import config as config_lib
-from deblur_jax import options, ranges, trained
+from deblur_jax import dry_run, options, ranges, train, trained
 from deblur_jax.families import make_family
-from deblur_jax.ops.prepare import make_prepare
-from deblur_jax.train_lib import optim, parallel, state, step
+from deblur_jax.train_lib import parallel, state
 from deblur_jax.types import InputError
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -25,9 +24,15 @@ SPECS = [
 ]
 
 
+TRACED_QUICKLY = (
+  'photos',
+  'baseline_gaussian',
+  'cnn_celeb.py:small',
+  'cnn_universal.py:small',
+)
 TRACED = [
   spec
-  if 'photos' in spec or 'baseline_gaussian' in spec
+  if any(name in spec for name in TRACED_QUICKLY)
   else pytest.param(spec, marks=pytest.mark.slow)
   for spec in SPECS
 ]
@@ -50,18 +55,10 @@ def test_config_is_traced(spec, monkeypatch):
   monkeypatch.chdir(ROOT)
   config = config_lib.load_file(spec)
   family = make_family(config)
-  init = state.make_init(config, family)
-  prepare = make_prepare(trained.blur_ranges(config), config.data.crop)
-  take_step = step.make_train_step(
-    family, optim.make_txs(config, family), prepare, config.seed
-  )
-  size, crop = config.data.batch_size, config.data.crop
-  raw = {
-    'sharp': jax.ShapeDtypeStruct((size, crop + 8, crop + 8, 3), jnp.uint8),
-    'id': jax.ShapeDtypeStruct((size,), jnp.int32),
-    'mask': jax.ShapeDtypeStruct((size,), jnp.bool_),
-  }
-  before = jax.eval_shape(init)
+  mesh = parallel.make_mesh(config.mesh)
+  take_step = train.make_uncompiled_step(config, family, mesh)
+  before = jax.eval_shape(state.make_init(config, family))
+  raw = dry_run.raw_batch(config)
   after, metrics = jax.eval_shape(take_step, before, raw)
   assert jax.tree.map(lambda a: (a.shape, a.dtype), before) == jax.tree.map(
     lambda a: (a.shape, a.dtype), after
@@ -148,6 +145,11 @@ def test_a_missing_config_file_is_named(given):
     ('model.rrdb.growth', 0),
     ('discriminator.channels', 0),
     ('discriminator.layers', ()),
+    ('discriminator.groups', -1),
+    ('seed', -1),
+    ('optim.clip', -1.0),
+    ('discriminator_optim.weight_decay', -0.1),
+    ('gan.r1', -1.0),
   ],
 )
 def test_numbers_that_are_too_small_are_refused_by_name(key, value):

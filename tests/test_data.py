@@ -1,6 +1,7 @@
 """Pictures are paired right, split stably and prepared once."""
 
 import itertools
+import os
 import pathlib
 from concurrent import futures
 from unittest import mock
@@ -54,13 +55,16 @@ def test_pairs_do_not_hang_on_the_order_of_the_directory(tmp_path, seed):
   make_pairs(tmp_path)
   found = folder.match(tmp_path / 'blur', tmp_path / 'sharp')
   rng = np.random.default_rng(seed)
-  rglob = pathlib.Path.rglob
+  walk, seen = os.walk, []
 
-  def shuffled(self, pattern):
-    return list(rng.permutation(list(rglob(self, pattern))))
+  def shuffled(*args, **options):
+    for place, folders, files in walk(*args, **options):
+      seen.append(rng.permutation(sorted(files)).tolist())
+      yield place, folders, seen[-1]
 
-  with mock.patch.object(pathlib.Path, 'rglob', shuffled):
+  with mock.patch.object(os, 'walk', shuffled):
     assert folder.match(tmp_path / 'blur', tmp_path / 'sharp') == found
+  assert seen[0] != seen[1], 'the sides came in one order'
 
 
 def test_a_missing_partner_is_named(tmp_path):

@@ -52,8 +52,21 @@ def test_predictions_imply_the_same_picture():
 
 def test_weights_are_bounded():
   angle = jnp.arctan(1 / jnp.sqrt(jnp.array([0.01, 1.0, 4.0, 100.0])))
-  weight = diffusion.loss_weight(angle, 5.0)
+  weight = diffusion.loss_weight(angle, 5.0, 1.0)
   np.testing.assert_allclose(weight, [1.0, 1.0, 4.0, 5.0], rtol=1e-5)
+
+
+@pytest.mark.parametrize('schedule', diffusion.SCHEDULES.values())
+@pytest.mark.parametrize('name', diffusion.PREDICTIONS)
+def test_no_time_is_all_of_the_loss(schedule, name):
+  """However off the network's output is, evenly over the times."""
+  time = jnp.linspace(0, 1, 501)[1:]
+  angle, off = schedule(time), jnp.ones(500)
+  predict = diffusion.PREDICTIONS[name]
+  error = predict(off, off, angle) - predict(0 * off, off, angle)
+  weight = diffusion.loss_weight(angle, 5.0, diffusion.LEAST_WEIGHT[name])
+  shares = weight * error**2
+  assert shares[-50:].sum() < 0.3 * shares.sum()
 
 
 def exact_estimate(schedule):

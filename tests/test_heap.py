@@ -132,6 +132,18 @@ def test_what_is_small_leaves_large_buffers_their_place():
   assert len(set(run(LIBC + REUSED).split())) == 1
 
 
+def test_memory_that_is_not_kept_does_not_settle():
+  """Gaps have no end there."""
+  script = """
+import resource
+resource.setrlimit(resource.RLIMIT_AS, (2**33, 2**33))
+from deblur_jax import heap
+heap.settle()
+print(bytearray(2**28)[0])
+"""
+  assert run(script) == '0\n'
+
+
 def test_memory_settles_after_what_took_long_to_compile(monkeypatch):
   settled = []
   monkeypatch.setattr(heap, 'settle', lambda: settled.append(True))

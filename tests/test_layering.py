@@ -20,15 +20,15 @@ RANKS = (
   ('models', 'ops', 'presets', 'ranges'),
   ('config',),
   ('cli',),
-  ('devices', 'files', 'heap', 'options'),
+  ('devices', 'files', 'heap', 'keys', 'options'),
   ('types',),
 )
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 ONLY = {
-  'train_lib': {'config', 'devices', 'files', 'train_lib', 'types'},
+  'train_lib': {'config', 'devices', 'files', 'keys', 'train_lib', 'types'},
   'models': {'types', 'models'},
-  'ops': {'devices', 'ops', 'types'},
-  'families': {'families', 'models', 'ops', 'types'},
+  'ops': {'devices', 'keys', 'ops', 'types'},
+  'families': {'families', 'keys', 'models', 'ops', 'types'},
 }
 LIBRARIES = {
   'orbax': {'train_lib/checkpoint.py'},

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deblur_jax.config import base_config
-from deblur_jax.data import pipeline, sources
+from deblur_jax.data import names, pipeline, sources
 from deblur_jax.types import InputError
 from tests.runs import picture
 
@@ -117,10 +117,10 @@ def test_whole_batches_keep_every_picture_once():
 
   source = sources.Examples(read, 7, False)
   seen = {}
-  for names, batch in pipeline.whole_batches(source, 2 * 4e-4, 2, 1):
-    assert batch['mask'].sum() == len(names)
-    for row, name in enumerate(names):
-      index = int(pipeline.photograph(name)[1:])
+  for some, batch in pipeline.whole_batches(source, 2 * 4e-4, 2, 1):
+    assert batch['mask'].sum() == len(some)
+    for row, name in enumerate(some):
+      index = int(name.split('@')[0][1:])
       assert name not in seen
       seen[name] = batch['id'][row]
       np.testing.assert_array_equal(batch['sharp'][row], read(index)['sharp'])
@@ -128,11 +128,14 @@ def test_whole_batches_keep_every_picture_once():
   assert len(set(seen.values())) == 14
 
 
-def test_only_the_number_of_a_blur_is_taken_off_a_name():
-  for name in ('photo', 'me@home_1', 'cat@3x'):
-    for variant in pipeline.variants(name, 12):
-      assert pipeline.photograph(variant) == name
-    assert pipeline.photograph(name) == name
+@pytest.mark.parametrize('repeats', [1, 2, 12])
+def test_only_the_number_of_a_blur_is_taken_off_a_name(repeats):
+  pictures = ['photo', 'me@home_1', 'cat@3x', 'IMG@0', 'IMG@1', 'IMG@2']
+  blurred = [v for name in pictures for v in names.variants(name, repeats)]
+  wanted = [name for name in pictures for _ in range(repeats)]
+  assert names.photographs(blurred) == wanted
+  some = ['IMG@1', 'IMG@2']
+  assert names.photographs(some) == some
 
 
 def test_whole_batches_share_pictures_out_evenly():
@@ -154,5 +157,5 @@ def test_variants_of_a_photograph_fill_their_batches(most, count, rows):
 
 
 def test_ids_hang_on_names_only():
-  assert sources.example_id('chelsea@3') == sources.example_id('chelsea@3')
-  assert 0 <= sources.example_id('x') < 2**31
+  assert names.example_id('chelsea@3') == names.example_id('chelsea@3')
+  assert 0 <= names.example_id('x') < 2**31

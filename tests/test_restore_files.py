@@ -295,3 +295,19 @@ def test_one_call_from_python(workdir):
   floats = Restorer([lively_model()])(pixels / np.float32(255))
   assert floats.dtype == np.float32
   assert np.isfinite(floats).all()
+  of_pillow = Restorer.load(workdir)(Image.fromarray(pixels))
+  np.testing.assert_array_equal(of_pillow, pixels)
+
+
+@pytest.mark.parametrize('wrong', [255.0, np.nan, -0.1])
+def test_floats_that_are_no_picture_are_refused_from_python(workdir, wrong):
+  pixels = np.full((8, 8, 3), 0.5, np.float32)
+  pixels[0, 0, 0] = wrong
+  with pytest.raises(InputError, match='are no picture'):
+    Restorer.load(workdir)(pixels)
+
+
+@pytest.mark.parametrize('sampler', [{'steps': 4}, {'nfe': '4'}])
+def test_samplers_that_are_none_are_refused_from_python(workdir, sampler):
+  with pytest.raises(InputError, match='sampler.(steps: no such|nfe=.*no int)'):
+    Restorer.load(workdir, sampler=sampler)

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from deblur_jax import keys as keys_lib
 from deblur_jax.ops.prepare import make_prepare
 from deblur_jax.ops.psf import BlurRanges
 from deblur_jax.train_lib import optim, state, step
@@ -174,10 +175,10 @@ def test_non_finite_step_changes_nothing_and_is_counted():
 
 
 def test_keys_hang_on_step_and_slot():
-  first = jax.random.key_data(step.example_keys(0, jnp.int32(5), 8))
-  again = jax.random.key_data(step.example_keys(0, jnp.int32(5), 4))
+  first = jax.random.key_data(keys_lib.of_slots(0, jnp.int32(5), 8))
+  again = jax.random.key_data(keys_lib.of_slots(0, jnp.int32(5), 4))
   np.testing.assert_array_equal(first[:4], again)
-  other = jax.random.key_data(step.example_keys(0, jnp.int32(6), 8))
+  other = jax.random.key_data(keys_lib.of_slots(0, jnp.int32(6), 8))
   assert len(np.unique(np.concatenate([first, other]), axis=0)) == 16
 
 
@@ -238,7 +239,7 @@ def test_schedule_ends():
 
 
 def test_parts_keep_each_example_with_its_key():
-  keys = step.example_keys(0, 0, 8)
+  keys = keys_lib.of_slots(0, 0, 8)
   batch = {'id': jax.random.key_data(keys)}
 
   def differences(batch, keys):

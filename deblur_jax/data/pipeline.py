@@ -7,13 +7,13 @@ same global batches.
 
 import collections
 import dataclasses
-import re
+import os
 from collections.abc import Iterator
 
 import grain
 import numpy as np
 
-from deblur_jax.data import sources
+from deblur_jax.data import names, sources
 from deblur_jax.types import InputError
 
 NumpyBatch = dict[str, np.ndarray]
@@ -27,6 +27,10 @@ SHUFFLED = 256
 
 grain's shuffle takes milliseconds an example on a set of a few dozen.
 """
+
+
+THREADS = 16
+"""That make batches, at most: each holds one in memory."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +78,9 @@ def train_batches(
     .batch(local)
   )
   first = start * shard.count + shard.index
+  threads = min(os.cpu_count() or 2, THREADS)
   # Batches, not examples.
-  read = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
+  read = grain.ReadOptions(threads, prefetch_buffer_size=max(threads, 4))
   yield from dataset[first :: shard.count].to_iter_dataset(read)
 
 
@@ -158,7 +163,7 @@ def whole_batches(
     # Even shares if all have this shape: the last would be mostly filling.
     fitting = -(-total // -(-total // fitting))
     rows = max(even(fitting, repeats) // multiple, 1) * multiple
-    for name in variants(example['name'], repeats):
+    for name in names.variants(example['name'], repeats):
       waiting[shape].append((name, _row(example, name)))
       if len(waiting[shape]) == rows:
         yield _collect(waiting.pop(shape), rows)
@@ -174,16 +179,6 @@ def even(most: int, count: int) -> int:
   if most >= count:
     return most // count * count
   return max((n for n in range(1, most + 1) if count % n == 0), default=1)
-
-
-def variants(name: str, repeats: int) -> list[str]:
-  """Returns the names of a picture under `repeats` synthetic blurs."""
-  return [f'{name}@{i}' for i in range(repeats)] if repeats > 1 else [name]
-
-
-def photograph(name: str) -> str:
-  """Returns the picture's name that a variant's name was made from."""
-  return re.sub(r'@\d+$', '', name)
 
 
 def stack(examples: list[NumpyBatch]) -> NumpyBatch:
@@ -206,6 +201,6 @@ def _collect(
 def _row(example: sources.Example, name: str, change=np.asarray) -> NumpyBatch:
   """A row of a batch: both sides changed alike, and the name's id."""
   sides = {s: change(example[s]) for s in ('blur', 'sharp') if s in example}
-  number = np.asarray(sources.example_id(name), np.int32)
+  number = np.asarray(names.example_id(name), np.int32)
   row = {**sides, 'id': number, 'mask': np.asarray(True)}
   return {**row, 'real': example['real']} if 'real' in example else row

@@ -4,9 +4,9 @@ import dataclasses
 import functools
 import importlib
 import io
+import json
 import pathlib
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import filelock
@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from deblur_jax import files
 from deblur_jax.data.builders import base, folder
 from deblur_jax.types import InputError
 
@@ -112,17 +113,32 @@ def open_split(data, split: str) -> Examples:
   Raises:
     InputError: as `load_builder`, or the data set has no such split.
   """
+  return _open(load_builder(data), data.name, split)
+
+
+def open_splits(data) -> dict[str, Examples]:
+  """Returns all splits: a missing one must not show after days of training.
+
+  Raises:
+    InputError: as `open_split`.
+  """
   builder = load_builder(data)
+  return {split: _open(builder, data.name, split) for split in SPLITS}
+
+
+def _open(
+  builder: tfds.core.DatasetBuilder, data_set: str, split: str
+) -> Examples:
   if split not in builder.info.splits:
     have = ', '.join(sorted(builder.info.splits))
-    raise InputError(f'{data.name}: no {split} split here (found: {have})')
+    raise InputError(f'{data_set}: no {split} split here (found: {have})')
   skip = tfds.decode.SkipDecoding()
   sides = [s for s in ('blur', 'sharp') if s in builder.info.features]
   records = builder.as_data_source(
     split=split, decoders=dict.fromkeys(sides, skip)
   )
   if not len(records):
-    raise InputError(f'{data.name}: the {split} split is empty')
+    raise InputError(f'{data_set}: the {split} split is empty')
   pairs = builder.pairs(split)
   real = {pair.blur is not None for pair in pairs.values()}
   if not any(real):
@@ -138,7 +154,7 @@ def open_split(data, split: str) -> Examples:
 
   if builder.info.splits[split].num_bytes <= KEPT_BYTES:
     read = functools.cache(read)
-  places = _places(records, pairs)
+  places = _places(builder, split, records)
   mark_of_split = f'{builder.builder_config.name}/{split}'
   return Examples(
     lambda i: read(places[i]), len(places), all(real), mark_of_split
@@ -151,14 +167,22 @@ def mark(example: Example, real: bool) -> Example:
   return {**example, 'blur': blur, 'real': np.asarray(real)}
 
 
-def _places(records: Sequence, pairs: Mapping[str, base.Pair]) -> Sequence[int]:
+def _places(
+  builder: tfds.core.DatasetBuilder, split: str, records: Sequence
+) -> Sequence[int]:
   """Returns the record of each example of an epoch."""
+  pairs = builder.pairs(split)
   if all(pair.times == 1 for pair in pairs.values()):
     return range(len(records))
-  names = (record['name'].decode() for record in records)
-  return np.repeat(
-    range(len(records)), [pairs[n].times for n in names]
-  ).tolist()
+  # Beside the records: to ask each for its name is to read all pictures.
+  path = pathlib.Path(builder.data_dir, f'{split}.names.json')
+  if path.is_file():
+    names = json.loads(path.read_text())
+  else:
+    names = [record['name'].decode() for record in records]
+    files.write_text(path, json.dumps(names))
+  times = [pairs[name].times for name in names]
+  return np.repeat(range(len(records)), times).tolist()
 
 
 def open_folder(path: pathlib.Path) -> Examples:
@@ -180,11 +204,6 @@ def open_folder(path: pathlib.Path) -> Examples:
   return Examples(
     read, len(pairs), real, base.fingerprint({'all': pairs}, (real,))
   )
-
-
-def example_id(name: str) -> int:
-  """Returns the id that keys an example's randomness in evaluation."""
-  return zlib.crc32(name.encode(errors='surrogateescape')) & 0x7FFFFFFF
 
 
 def _decode(encoded: bytes) -> np.ndarray:

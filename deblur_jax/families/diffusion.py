@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from ml_collections import ConfigDict
 
+from deblur_jax import keys as keys_lib
 from deblur_jax.families import choose
 from deblur_jax.models import build
 from deblur_jax.ops import diffusion, losses, metrics
@@ -89,7 +90,7 @@ def make(config: ConfigDict) -> Family:
       return temperature * diffusion.noise_field(keys, origin, blur.shape[1:])
 
     def add(total: Array, number: Array) -> tuple[Array, None]:
-      keys = fold_in(key, number)
+      keys = keys_lib.fold_all(key, number)
       sharp = draw(sampling, params['net'], blur, first, keys, noise, view)
       return total + sharp / samples, None
 
@@ -101,6 +102,7 @@ def make(config: ConfigDict) -> Family:
     schedule=('net',),
     restore=restore,
     ema=('net',) if config.ema.decay else (),
+    draws=True,
   )
 
 
@@ -119,10 +121,10 @@ def loss_of(
     The loss and, under `psnr`, the quality of the estimates at those times.
   """
   blur, sharp = batch['blur'], batch['sharp']
-  time = jax.vmap(jax.random.uniform)(fold_in(key, START))
+  time = jax.vmap(jax.random.uniform)(keys_lib.fold_all(key, START))
   time = time[:, None, None, None]
   noise = jax.vmap(lambda k: jax.random.normal(k, sharp.shape[1:]))(
-    fold_in(key, ON_THE_WAY)
+    keys_lib.fold_all(key, ON_THE_WAY)
   )
   first = process.first(params, blur)
   clean = process.clean(sharp, first)
@@ -168,14 +170,14 @@ def draw(
     one = jnp.ones((len(blur), 1, 1, 1))
     return process.state(jnp.zeros_like(blur), blur, noise, one)
 
-  start = noise(fold_in(key, START))
-  later = fold_in(key, ON_THE_WAY)
+  start = noise(keys_lib.fold_all(key, START))
+  later = keys_lib.fold_all(key, ON_THE_WAY)
   clean = diffusion.sample(
     estimate,
     process.steps,
     begin(start),
     begin(view(start)),
-    lambda n: noise(fold_in(later, n)),
+    lambda n: noise(keys_lib.fold_all(later, n)),
   )
   return process.sharp(clean, first)
 
@@ -260,7 +262,9 @@ def make_ddpm(
     state=state,
     estimate=estimate,
     weight=lambda time: diffusion.loss_weight(
-      schedule(time), config.process.gamma
+      schedule(time),
+      config.process.gamma,
+      diffusion.LEAST_WEIGHT[config.process.prediction],
     ),
     steps=sampler(
       schedule,
@@ -330,8 +334,3 @@ def denoise(net: nn.Module, params: Params, time: Array, *maps: Array) -> Array:
   """Shows the network a picture in [0,1] and what lies beside it, at a time."""
   x = jnp.concatenate(maps, -1)
   return net.apply(params['denoiser'], x, time[:, 0, 0, 0])
-
-
-def fold_in(key: Key, number: Array) -> Key:
-  """Folds one number into each of key[B]."""
-  return jax.vmap(jax.random.fold_in, (0, None))(key, number)

@@ -73,15 +73,23 @@ PREDICTIONS: Mapping[str, Callable[[Array, Array, Array], Array]] = {
 }
 
 
-def loss_weight(angle: Array, gamma: float) -> Array:
-  """Weight of the squared error of x0: the SNR, held between 1 and gamma.
+LEAST_WEIGHT: Mapping[str, float] = {'eps': 0.0, 'x0': 1.0, 'v': 1.0}
+"""By what the network predicts: the least weight of the error of x0.
 
-  From above it is min-SNR (Hang et al. 2023), from below the truncated SNR of
-  Salimans & Ho 2022: a single evaluation starts where the SNR is near 0, and
-  would not be trained there. Whatever the network predicts, its loss is that of
-  the x0 which it implies.
+Noise that is off by 1 makes an x0 that is off by 1 / sqrt(SNR): held up to 1,
+the last few times, where next to nothing is left of x0, would be all the loss.
+"""
+
+
+def loss_weight(angle: Array, gamma: float, least: float) -> Array:
+  """Weight of the squared error of x0: the SNR, held between least and gamma.
+
+  From above it is min-SNR (Hang et al. 2023), from below, at 1, the truncated
+  SNR of Salimans & Ho 2022: a single evaluation starts where the SNR is near 0,
+  and would not be trained there. Whatever the network predicts, its loss is
+  that of the x0 which it implies.
   """
-  return jnp.clip(1 / jnp.tan(angle) ** 2, 1, gamma)
+  return jnp.clip(1 / jnp.tan(angle) ** 2, least, gamma)
 
 
 class Steps(NamedTuple):

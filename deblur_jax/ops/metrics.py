@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deblur_jax.ops import losses
 from deblur_jax.types import Array
 
 K1, K2 = 0.01, 0.03
@@ -22,14 +23,9 @@ def to_uint8_levels(image: Array) -> Array:
   return jnp.round(jnp.clip(image, 0, 1) * 255) / 255
 
 
-def mse(restored: Array, sharp: Array) -> Array:
-  """Mean squared error in units of full scale squared."""
-  return jnp.mean((restored - sharp) ** 2, (1, 2, 3))
-
-
 def psnr(restored: Array, sharp: Array) -> Array:
   """Peak signal-to-noise ratio in dB; infinite for equal pictures."""
-  return -10 * jnp.log10(mse(restored, sharp))
+  return -10 * jnp.log10(losses.mse(restored, sharp))
 
 
 def ssim(restored: Array, sharp: Array) -> Array:
@@ -74,7 +70,7 @@ def _filter(image: Array, window: np.ndarray, axis: int) -> Array:
 
 
 METRICS: Mapping[str, Callable[[Array, Array], Array]] = {
-  'mse': mse,
+  'mse': losses.mse,
   'psnr': psnr,
   'ssim': ssim,
   'ssim_gauss': ssim_gauss,

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 
+from deblur_jax import keys as keys_lib
 from deblur_jax.ops import blur, plain
 from deblur_jax.ops.psf import BlurRanges
 from deblur_jax.types import Array, Batch, InputError, Key
@@ -47,7 +47,7 @@ def make_prepare(
   def prepare(raw: Batch, key: Key) -> Batch:
     whole = {s: raw[s] / 255.0 for s in ('blur', 'sharp') if s in raw}
     if plain_probability and ('blur' not in raw or 'real' in raw):
-      keys = jax.vmap(jax.random.fold_in, (0, None))(key, _PLAIN)
+      keys = keys_lib.fold_all(key, _PLAIN)
       simple = plain.simplify(whole['sharp'], keys, plain_probability)
       whole['sharp'] = _choose(raw, whole['sharp'], simple)
     sides = {side: blur.centre(image, crop) for side, image in whole.items()}

@@ -40,7 +40,8 @@ def mean_of_frames(
 
   def add(total, frame):
     step, weight = frame
-    return total + weight * shifted(scene, maps @ step), None
+    shifts = jnp.matmul(maps, step, precision='highest')
+    return total + weight * shifted(scene, shifts), None
 
   # Of what is given: spread over devices as that is.
   zeros = 0 * place * scene[:1, :1]
@@ -77,4 +78,6 @@ def _maps(key, sides):
   ]
   places = jnp.stack(jnp.meshgrid(*lines, indexing='ij'))
   slopes = _BEND * (2 * numbers[2:] - 1).reshape(2, 2, 2)
-  return jnp.eye(2)[None, None] + jnp.tensordot(places, slopes, [0, 0])
+  return jnp.eye(2)[None, None] + jnp.tensordot(
+    places, slopes, [0, 0], precision='highest'
+  )

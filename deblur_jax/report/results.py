@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from deblur_jax.data import pipeline
+from deblur_jax.data import names
 
 BASELINE = 'encoder_decoder'
 """The network of the baseline configs."""
@@ -63,7 +63,7 @@ class Result:
 
   def groups(self) -> list[str]:
     """Returns the photograph of each row."""
-    return [pipeline.photograph(row['image']) for row in self.rows]
+    return names.photographs(self.column('image'))
 
   def picture(self, image: str, side: str) -> pathlib.Path:
     """Returns where a side of a picture is, if it was kept."""

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from deblur_jax import keys as keys_lib
 from deblur_jax.devices import mean_over_devices, split_axes
 from deblur_jax.train_lib.optim import Transforms
 from deblur_jax.train_lib.state import State
@@ -40,25 +41,6 @@ class Spread:
 NO_SPREAD = Spread()
 
 
-def example_keys(
-  seed: int, step: Array, count: int, first: Array | int = 0
-) -> Key:
-  """Returns key[count]: one per slot of the global batch, from slot `first`."""
-  key = jax.random.fold_in(jax.random.key(seed), step)
-  slots = first + jnp.arange(count)
-  return jax.vmap(jax.random.fold_in, (None, 0))(key, slots)
-
-
-def id_keys(seed: int, ids: Array) -> Key:
-  """Returns key[B] of evaluation: an example's randomness hangs on its id."""
-  return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), ids)
-
-
-def fold_all(keys: Key, data: int) -> Key:
-  """Returns key[B]: each key folded with the same number."""
-  return jax.vmap(jax.random.fold_in, (0, None))(keys, data)
-
-
 def make_train_step(
   family: Family,
   txs: Transforms,
@@ -81,14 +63,14 @@ def make_train_step(
     count = len(raw['id'])
     axes = split_axes()
     first = jax.lax.axis_index(axes) * count if axes else 0
-    keys = example_keys(seed, state.step, count, first)
-    batch = prepare(raw, fold_all(keys, 0))
+    keys = keys_lib.of_slots(seed, state.step, count, first)
+    batch = prepare(raw, keys_lib.fold_all(keys, 0))
     new, metrics = state, {}
     for i, name in enumerate(family.schedule):
       update = make_update(
         name, family.losses[name], txs[name], accumulate, spread
       )
-      new, own = update(new, batch, fold_all(keys, i + 1))
+      new, own = update(new, batch, keys_lib.fold_all(keys, i + 1))
       metrics |= own
     new = average(new, state.step, ema_decay)
     new = keep_finite(state, new, metrics)

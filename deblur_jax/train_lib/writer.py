@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 
 import filelock
 import numpy as np
-import tensorboardX
 
 from deblur_jax import files
 from deblur_jax.types import InputError
@@ -23,6 +22,9 @@ class Writer:
   """
 
   def __init__(self, workdir: pathlib.Path, step: int):
+    # It imports PyTorch where there is one: seconds, for training alone.
+    import tensorboardX
+
     self._path = workdir / METRICS
     kept = [line for line in read_metrics(workdir) if line['step'] <= step]
     text = ''.join(json.dumps(line) + '\n' for line in kept)
