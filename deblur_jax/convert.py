@@ -75,6 +75,8 @@ def read_state_dict(path: pathlib.Path) -> StateDict:
     if path.suffix == '.safetensors':
       return safetensors.numpy.load_file(path)
     return _unwrapped(_read_torch(path))
+  except FileNotFoundError:
+    raise InputError(f'{path}: no such file') from None
   except (OSError, *NOT_WEIGHTS) as error:
     raise InputError(f'{path}: no weights that can be read ({error})') from None
 

@@ -128,11 +128,13 @@ def parse_sweep(text: str) -> tuple[str, list[Any]]:
   if key not in trained.SAMPLER:
     known = ', '.join(trained.SAMPLER)
     raise InputError(f'--sweep={text}: choose one of {known}')
+  kind = trained.SAMPLER[key][0]
   try:
-    kind = trained.SAMPLER[key][0]
     return key, [kind(value) for value in values.split(',')]
-  except ValueError as error:
-    raise InputError(f'--sweep={text}: {error}') from None
+  except ValueError:
+    raise InputError(
+      f'--sweep={text}: no {kind.__name__}s behind the =, with commas between'
+    ) from None
 
 
 def main() -> None:

@@ -4,6 +4,8 @@ import glob
 import pathlib
 from collections.abc import Sequence
 
+from PIL import Image
+
 from deblur_jax.data import pictures
 from deblur_jax.imaging import picture as picture_lib
 from deblur_jax.types import InputError
@@ -51,10 +53,19 @@ def plan(
     jobs = [(found[0][0], output)]
   elif output.is_file():
     raise InputError(f'{output}: neither a folder nor a name of a picture')
+  elif is_picture_name(output) and not output.is_dir():
+    raise InputError(f'{output}: no format that can be written')
   else:
     jobs = [(file, output / name) for file, name in found]
+  jobs = list(dict.fromkeys(jobs))  # a file may be named, and in a folder too
   check_targets(jobs, uncertainty)
   return jobs
+
+
+def is_picture_name(path: pathlib.Path) -> bool:
+  """Whether a path is named as pictures are."""
+  known = pictures.EXTENSIONS | Image.registered_extensions().keys()
+  return path.suffix.lower() in known
 
 
 def matches(path: pathlib.Path) -> list[pathlib.Path]:
@@ -101,13 +112,13 @@ def with_suffix(path: pathlib.Path) -> pathlib.Path:
 
 def check_targets(jobs: Sequence[Job], uncertainty: bool) -> None:
   """Raises InputError if a result would replace an input or another result."""
-  taken = {source.resolve(): source for source, _ in jobs}
+  taken = {source.resolve(): str(source) for source, _ in jobs}
   for source, target in jobs:
     for made in results(target, uncertainty):
       own = made.resolve()
       if own in taken:
         raise InputError(
           f'{made}: the result of {source} would overwrite {taken[own]}; '
-          'choose another --output'
+          'choose another --output, or one for each of several folders'
         )
-      taken[own] = made
+      taken[own] = f'that of {source}'

@@ -9,6 +9,7 @@ python -m deblur_jax.restore [--model=NAME | --workdir=DIR]
 import argparse
 import dataclasses
 import json
+import os
 import pathlib
 import sys
 import time
@@ -153,6 +154,22 @@ def deblur(
   )
 
 
+def without_done(planned: Sequence[jobs.Job], files: Files) -> list[jobs.Job]:
+  """Leaves out, and tells, those of several whose results are there already."""
+  todo = [
+    (source, target)
+    for source, target in planned
+    if not all(map(os.path.exists, jobs.results(target, files.uncertainty)))
+  ]
+  if len(todo) < len(planned):
+    print(
+      f'{len(planned) - len(todo)} of {len(planned)} results are there already '
+      'and stay as they are; --overwrite makes them anew',
+      file=sys.stderr,
+    )
+  return todo
+
+
 def gather(drawn: Iterable[Result]) -> Samples:
   """Takes samples together as they come (Welford 1962)."""
   count = tiles = 0
@@ -231,11 +248,13 @@ def make_draw(flags: argparse.Namespace) -> Draw:
   models = [trained.load(workdir, sampler=sampler) for workdir in workdirs]
   if not flags.uncertainty:
     trained.check_sampler(sampler, models)
-  elif samples < 2 or not any(model.family.draws for model in models):
+  elif not any(model.family.draws for model in models):
+    names = ', '.join(model.name for model in models)
     raise InputError(
-      f'--uncertainty: {workdirs[-1]} draws no samples; use a diffusion model, '
-      'and at least 2 samples'
+      f'--uncertainty: {names} draws no samples; use a diffusion model'
     )
+  elif samples < 2:
+    raise InputError('--uncertainty takes at least 2 samples')
   options = ('strength', 'ensemble', 'memory', 'tile')
   run = Restorer(models, **{name: getattr(flags, name) for name in options})
   return lambda pixels, name: (
@@ -339,9 +358,11 @@ def main() -> int:
   files = Files(
     flags.quality, flags.overwrite, flags.max_pixels, flags.uncertainty
   )
-  failed = 0
+  draw, failed = make_draw(flags), 0
+  if len(planned) > 1 and not flags.overwrite:
+    planned = without_done(planned, files)
   bar = tqdm.tqdm(
-    restore(planned, make_draw(flags), files),
+    restore(planned, draw, files),
     'deblurring',
     total=len(planned),
     unit=' pictures',

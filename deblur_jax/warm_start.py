@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from deblur_jax import config as config_lib
 from deblur_jax import trained
 from deblur_jax.train_lib import parallel, processes, state
 from deblur_jax.train_lib.checkpoint import has_checkpoints
@@ -20,9 +21,15 @@ def load(
   """Returns the model whose weights a new run starts from, if any.
 
   Raises:
-    InputError: none is given, and the predictor would stay untrained for ever.
+    InputError: none is given, and the predictor would stay untrained for ever;
+      or one is given too late.
   """
   if has_checkpoints(workdir):
+    if given and not config_lib.load_record(workdir).get('history'):
+      raise InputError(
+        f'--init_from={given}: the training in {workdir} began without it; '
+        'choose another --workdir, or delete this one'
+      )
     return None
   if given:
     return trained.load(pathlib.Path(given))

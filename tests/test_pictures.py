@@ -8,7 +8,7 @@ import numpy as np
 import pillow_heif
 import pytest
 import tifffile
-from PIL import Image, ImageCms
+from PIL import ExifTags, Image, ImageCms
 
 from deblur_jax.data import pictures
 from deblur_jax.imaging import picture as picture_lib
@@ -138,6 +138,32 @@ def test_16_bits_in_planes_are_read_as_such(tmp_path):
 def test_a_folder_that_cannot_be_read_is_told(tmp_path):
   with pytest.raises(FileNotFoundError):
     pictures.list_pictures(tmp_path / 'gone')
+
+
+def test_what_a_result_tells_of_itself_is_true(tmp_path):
+  path, made = tmp_path / 'turned.jpg', tmp_path / 'made.jpg'
+  exif = Image.Exif()
+  exif[0x0112] = 6
+  camera = exif.get_ifd(ExifTags.IFD.Exif)
+  camera[ExifTags.Base.ExifImageWidth] = 24
+  camera[ExifTags.Base.ExifImageHeight] = 16
+  image = Image.fromarray(picture(16, 24))
+  image.save(path, exif=exif, comment=b'of my garden')
+  picture_lib.write(picture_lib.read(path), made)
+  with Image.open(made) as image:
+    camera = image.getexif().get_ifd(ExifTags.IFD.Exif)
+    assert image.size == (16, 24)
+    assert camera[ExifTags.Base.ExifImageWidth] == 16
+    assert camera[ExifTags.Base.ExifImageHeight] == 24
+    assert image.info['comment'] == b'of my garden'
+
+
+def test_no_resolution_is_made_up(tmp_path):
+  path, made = tmp_path / 'a.tif', tmp_path / 'b.tif'
+  Image.fromarray(picture(16, 24)).save(path)
+  picture_lib.write(picture_lib.read(path), made)
+  with Image.open(made) as image:
+    assert ExifTags.Base.XResolution not in image.tag_v2
 
 
 @pytest.mark.parametrize('mode', ['RGB', 'RGBA'])

@@ -55,25 +55,24 @@ def test_thirds_of_one_strength_are_one():
 
 
 def test_blurs_of_one_photograph_are_no_independent_pictures():
-  values = [1.0] * 8 + [2.0] * 8
-  photographs = ['a'] * 8 + ['b'] * 8
-  both = statistics.summary(values, photographs)
-  assert both['mean'] == 1.5
-  assert both['low'] < 1.0 and both['high'] > 2.0
-  assert tables.between('psnr', both) == '-'
-  single = statistics.summary(values, [str(i) for i in range(16)])
+  values = [1.0] * 8 + [2.0] * 8 + [3.0] * 8
+  three = statistics.summary(values, ['a'] * 8 + ['b'] * 8 + ['c'] * 8)
+  assert three['mean'] == 2.0
+  assert three['low'] < 1.0 and three['high'] > 3.0
+  single = statistics.summary(values, [str(i) for i in range(24)])
   assert single['low'] > 1.0
 
 
-def test_one_photograph_has_no_interval_and_proves_nothing():
-  summary = statistics.summary([31.0, 29.0], ['a', 'a'])
+@pytest.mark.parametrize('groups', ['aa', 'ab'])
+def test_few_photographs_have_no_interval_and_prove_nothing(groups):
+  summary = statistics.summary([31.0, 29.0], list(groups))
   assert (summary['mean'], summary['low'], summary['high']) == (
     30.0,
     None,
     None,
   )
   assert tables.between('psnr', summary) == '-'
-  pair = statistics.paired([31.0, 29.0], [30.9, 28.9], ['a', 'a'], 1)
+  pair = statistics.paired([31.0, 29.0], [30.9, 28.9], list(groups), 1)
   assert pair['wins'] == 1.0
   assert not pair['clear']
 

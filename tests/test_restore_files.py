@@ -43,9 +43,16 @@ def test_globs_and_folders_are_searched(workdir, tmp_path):
   )
   assert status == 0
   assert sorted(p.name for p in output.iterdir()) == ['a.png', 'b.png']
-  status, _, stderr = restored(workdir, tmp_path / 'in', f'--output={output}')
-  assert status == 1, 'two results are there already'
-  assert stderr.count('--overwrite replaces it') == 2
+  flag = f'--output={output}'
+  status, stdout, stderr = restored(
+    workdir, tmp_path / 'in', tmp_path / 'in' / 'a.png', flag
+  )
+  assert status == 0
+  assert '2 of 4 results are there already and stay' in stderr
+  assert stdout.count(' -> ') == 2
+  status, _, stderr = restored(workdir, tmp_path / 'in' / 'a.png', flag)
+  assert status == 1
+  assert 'a.png: is there already; --overwrite replaces it' in stderr
   assert (output / 'deep' / 'd.png').is_file()
   status, stdout, _ = restored(
     workdir, tmp_path / 'in', f'--output={output}', '--overwrite'
@@ -63,7 +70,7 @@ def test_globs_and_folders_are_searched(workdir, tmp_path):
   assert not list(tmp_path.rglob('*_deblurred_deblurred*'))
 
 
-@pytest.mark.parametrize('name', ['photo', 'photo.heic'])
+@pytest.mark.parametrize('name', ['photo', 'photo.psd'])
 def test_what_cannot_be_written_is_told_and_others_go_on(
   name, workdir, tmp_path
 ):
@@ -95,6 +102,33 @@ def test_models_are_chosen_in_one_way(workdir, tmp_path):
   assert 'drop --model and --workdir' in stderr
   with pytest.raises(InputError, match='gna: neither a model in the box'):
     zoo.find('gna')
+
+
+@pytest.mark.parametrize('name', ['out.psd', 'v1.2'])
+def test_an_output_that_cannot_be_written_becomes_no_folder(
+  workdir, tmp_path, name
+):
+  path, made = save(tmp_path / 'photo.png', picture()), tmp_path / name
+  status, _, stderr = restored(workdir, path, f'--output={made}')
+  if name.endswith('.psd'):  # Pillow reads it
+    assert status == 2
+    assert f'{made}: no format that can be written' in stderr
+    assert not made.exists()
+  else:
+    assert status == 0
+    assert made.is_dir()
+
+
+def test_folders_with_equal_names_are_told(workdir, tmp_path):
+  for name in 'ab':
+    save(tmp_path / name / 'photo.png', picture())
+  status, _, stderr = restored(
+    workdir, tmp_path / 'a', tmp_path / 'b', f'--output={tmp_path / "out"}'
+  )
+  assert status == 2
+  for name in 'ab':
+    assert str(tmp_path / name / 'photo.png') in stderr
+  assert 'one for each of several folders' in stderr
 
 
 def test_a_result_may_not_overwrite_an_input(workdir, tmp_path):

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from deblur_jax import config as config_lib
 from deblur_jax import train, trained, warm_start
 from deblur_jax.families import make_family
 from deblur_jax.train_lib import parallel, state
@@ -112,6 +113,16 @@ def test_a_predictor_that_stays_has_to_be_given(tmp_path):
   with pytest.raises(InputError, match='init_from'):
     train.train(config, tmp_path / 'run', 'diffusion')
   assert not (tmp_path / 'run').exists()
+
+
+def test_weights_that_come_too_late_are_refused(tmp_path):
+  begun, config = untrained(tmp_path / 'begun'), tiny_config()
+  for given in (tmp_path / 'cnn', tmp_path / 'nowhere'):
+    with pytest.raises(InputError, match='began without it'):
+      warm_start.load(config, begun, str(given))
+  earlier = [{'name': 'cnn', 'step': 1, 'images': 1, 'minutes': 0.0}]
+  config_lib.save(config, begun, 'tuned', earlier)
+  assert warm_start.load(config, begun, str(tmp_path / 'cnn')) is None
 
 
 def assert_equal(one, other):

@@ -65,7 +65,7 @@ def builder_class(name: str) -> type[base.PairBuilder]:
     return module.Builder
   except (ModuleNotFoundError, AttributeError):
     raise InputError(
-      f'config.data.name={name}: no such data set in data/builders/'
+      f'config.data.name={name}: no such file in data/builders/'
     ) from None
 
 

@@ -21,7 +21,9 @@ def make_family(config: ConfigDict) -> Family:
   except ModuleNotFoundError as error:
     if error.name != name:
       raise
-    raise InputError(f'config.family={config.family}: no such family') from None
+    raise InputError(
+      f'config.family={config.family}: no such file in families/'
+    ) from None
   return module.make(config)
 
 

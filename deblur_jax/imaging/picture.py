@@ -22,7 +22,7 @@ JPEG = frozenset(('.jpg', '.jpeg', '.jfif'))
 OPAQUE = JPEG | {'.bmp'}
 """Formats that hold no transparency."""
 JPEG_SEGMENT = 65_000
-"""Bytes of EXIF or XMP data that JPEG surely holds, in one piece."""
+"""Bytes of metadata that JPEG surely holds in one piece."""
 DESCRIPTIVE = {
   ExifTags.Base.ImageDescription,
   ExifTags.Base.Make,
@@ -72,6 +72,7 @@ def read(path: pathlib.Path, max_pixels: int = pictures.MAX_PIXELS) -> Picture:
     if frames > 1:
       notes.append(f'the first of {frames} frames')
     bits = image.info.get('bit_depth', 8)  # of HEIC
+    bits = 32 if image.mode == 'F' else bits
     if bits > 8:
       notes.append(f'{bits} bits became 8')
     if image.mode == 'CMYK':
@@ -84,7 +85,7 @@ def read(path: pathlib.Path, max_pixels: int = pictures.MAX_PIXELS) -> Picture:
       grey = image.mode in GREY_MODES
     info = read_info(image)
     try:
-      info |= read_exif(image)
+      info |= read_exif(image, pixels.shape[:2])
     except pictures.BROKEN_EXIF:
       notes.append('broken EXIF data were dropped')
   return Picture(pixels, alpha, grey, info, tuple(notes))
@@ -130,14 +131,20 @@ def read_alpha(image: Image.Image) -> np.ndarray | None:
 
 def read_info(image: Image.Image) -> dict[str, Any]:
   """Returns the metadata that a result keeps, but for EXIF data."""
-  names = ['dpi', 'xmp']
+  names = ['comment', 'xmp']
+  if image.format != 'TIFF' or ExifTags.Base.XResolution in image.tag_v2:
+    names.append('dpi')  # else it is Pillow's own guess
   if image.mode != 'CMYK':  # whose profile would colour the result wrongly
     names.append('icc_profile')
   return {name: image.info[name] for name in names if image.info.get(name)}
 
 
-def read_exif(image: Image.Image) -> dict[str, bytes]:
+def read_exif(image: Image.Image, shape: tuple[int, int]) -> dict[str, bytes]:
   """Returns {'exif': data} without the orientation, {} if there is none.
+
+  Args:
+    image: an opened file.
+    shape: height and width, upright.
 
   Raises:
     One of `pictures.BROKEN_EXIF`.
@@ -149,6 +156,10 @@ def read_exif(image: Image.Image) -> dict[str, bytes]:
     dropped = {ExifTags.Base.Orientation} & set(exif)
   for tag in dropped:
     del exif[tag]
+  if ExifTags.IFD.Exif in exif:
+    camera = exif.get_ifd(ExifTags.IFD.Exif)
+    sides = ExifTags.Base.ExifImageHeight, ExifTags.Base.ExifImageWidth
+    camera |= {k: n for k, n in zip(sides, shape, strict=True) if k in camera}
   return {'exif': exif.tobytes()} if exif else {}
 
 
@@ -174,7 +185,7 @@ def write(
     lost.append(f'{extension} holds no transparency')
     picture = dataclasses.replace(picture, alpha=None)
   if extension in JPEG:
-    for name in ('exif', 'xmp'):
+    for name in ('exif', 'xmp', 'comment'):
       if len(picture.info.get(name, b'')) > JPEG_SEGMENT:
         lost.append(f'{extension} holds no {name.upper()} data of this length')
         picture = without(picture, name)

@@ -43,7 +43,7 @@ def build(
       raise
     network = None
   if network is None:
-    raise InputError(f'config.{key}.name={name}: no such network')
+    raise InputError(f'config.{key}.name={name}: no such file in models/')
   if dtype not in DTYPES:
     raise InputError(f'config.dtype={dtype}: use one of {", ".join(DTYPES)}')
   net = network(**model.get(name, {}), dtype=jnp.dtype(dtype))

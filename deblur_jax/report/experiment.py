@@ -75,7 +75,8 @@ NO_LPIPS = (
 NOTES = (
   'Scores are means over the test pictures, on 8-bit RGB. Brackets hold 95 % '
   'intervals over photographs, as several blurs of one photograph are no '
-  "independent pictures: of a bootstrap, or, of fewer than 20, of Student's t.",
+  "independent pictures: of a bootstrap, or, of fewer than 20, of Student's t. "
+  'Of fewer than three there is none (-).',
   'mse (in squared grey levels), psnr and ssim (7x7 uniform windows) are '
   "scikit-image's. ssim_gauss is that of Wang et al. 2004; ssim_matlab3d is "
   'what most deblurring papers print, and higher. lpips_* are of Zhang et al. '

@@ -17,7 +17,7 @@ def summary(values: Sequence[float], groups: Sequence[str]) -> dict:
   """Returns mean, low, high, n, groups, infinite and empty of one score.
 
   low and high bound the 95 % interval of the mean, as `interval` says; None for
-  fewer than two groups. Infinite and NaN values are left out and counted.
+  fewer than three groups. Infinite and NaN values are left out and counted.
 
   Args:
     values: one score per picture.
@@ -79,11 +79,11 @@ def interval(
 
   A bootstrap (Efron 1979), with whole groups resampled: several blurs of one
   photograph are no independent pictures. Of fewer than `FEW` groups, Student's
-  t with a variance between groups (Liang and Zeger 1986). Of one group alone
-  nothing is known: there is none.
+  t with a variance between groups (Liang and Zeger 1986). Of fewer than three
+  groups there is none: that of two is wider than any score can be.
   """
   names, member = np.unique(np.asarray(groups), return_inverse=True)
-  if len(names) < 2:
+  if len(names) < 3:
     return None, None
   sums = np.bincount(member, values)
   sizes = np.bincount(member)

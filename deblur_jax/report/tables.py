@@ -87,11 +87,8 @@ def signed(metric: str, value: float | None) -> str:
 
 
 def between(metric: str, summary: Mapping[str, Any]) -> str:
-  """Formats the interval of a summary; '-' where there is none.
-
-  Nor is that of two photographs shown: it is wider than any score can be.
-  """
-  if summary['low'] is None or summary['groups'] < 3:
+  """Formats the interval of a summary; '-' where there is none."""
+  if summary['low'] is None:
     return '-'
   low, high = (number(metric, summary[bound]) for bound in ('low', 'high'))
   return f'{low} to {high}'

@@ -309,7 +309,7 @@ def not_found(
   return InputError(
     f'{what} is not here. Looked for\n  {places}\n'
     f'Download it from https://www.kaggle.com/datasets/{page} and unpack it '
-    f'so that the folder given by --config.data.manual_dir=DIR (or '
+    f'so that the folder given by config.data.manual_dir (or '
     f'$DEBLUR_DATA) holds\n  {tree}\n'
     'configs/cnn_photos.py runs without any download.'
   )
