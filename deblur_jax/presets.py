@@ -137,17 +137,17 @@ def diffusion(config: ConfigDict, small: bool) -> ConfigDict:
     config.predictor.nafnet.encoder = (1, 1, 1, 1)
     config.ema.decay = 0.99
     config.optim.learning_rate = 2e-3
+    config.sampler.start = 'mean'  # from noise, it draws more grain and specks
     if config.data.name == 'photos':
       config.model.unet.multipliers = (1, 2, 4)
       config.predictor.nafnet.encoder = (1, 1, 1)
       config.predictor.nafnet.decoder = (1, 1, 1)
-      config.sampler.nfe = 1
+      config.sampler.nfe = 2
     if config.data.name == 'mixture':
       _in_the_box(config.predictor.nafnet)
       config.process.joint = False  # the CNN in the box, as it is
       config.process.scale = 20.0  # it leaves about 0.05
       config.process.gamma = 10.0
-      config.sampler.start = 'mean'  # from noise, it draws specks
       config.data.plain_probability = 0.15  # what draws, draws there as well
       config.model.name = 'nafnet'  # with the first blocks of that CNN
       _in_the_box(config.model.nafnet)
