@@ -138,12 +138,13 @@ def diffusion(config: ConfigDict, small: bool) -> ConfigDict:
     config.ema.decay = 0.99
     config.optim.learning_rate = 2e-3
     config.sampler.start = 'mean'  # from noise, it draws more grain and specks
+    config.sampler.nfe = 2  # after so little training, more draw grain
     if config.data.name == 'photos':
       config.model.unet.multipliers = (1, 2, 4)
       config.predictor.nafnet.encoder = (1, 1, 1)
       config.predictor.nafnet.decoder = (1, 1, 1)
-      config.sampler.nfe = 2
     if config.data.name == 'mixture':
+      config.sampler.nfe = 8
       _in_the_box(config.predictor.nafnet)
       config.process.joint = False  # the CNN in the box, as it is
       config.process.scale = 20.0  # it leaves about 0.05

@@ -17,7 +17,7 @@ from PIL import Image
 
 from deblur_jax import config as config_lib
 from deblur_jax import train, trained
-from deblur_jax.data import pipeline, sources
+from deblur_jax.data import names, pipeline, sources
 from deblur_jax.ops import scores
 from deblur_jax.train_lib import writer
 from deblur_jax.types import InputError
@@ -237,9 +237,9 @@ def test_ten_bad_batches_in_a_row_end_the_run(monkeypatch, tmp_path):
   line = done.stderr.strip().splitlines()[-1]
   assert line.startswith('error: step 12: 10 steps in a row')
   ids = re.search(r'ids (\d+(?:, \d+){3});', line)[1].split(', ')
-  names = {int(i) for i in ids}
+  shown = {int(i) for i in ids}
   known = sources.open_split(config_lib.load(tmp_path).data, 'train')
-  assert names <= {names.example_id(one['name']) for one in known}
+  assert shown <= {names.example_id(one['name']) for one in known}
 
 
 def test_steps_may_grow_and_nothing_else(workdir, tmp_path):
