@@ -41,10 +41,7 @@ def make_collection(root, splits=('train', 'test'), count=5):
     for i in range(count):
       for side in ('blur', 'sharp'):
         path = root / 'DBlur' / 'CelebA' / split / side / f'{i}.png'
-        save(
-          path,
-          picture(16, 16, seed=crc32(f'{split}{side}{i}'.encode())),
-        )
+        save(path, picture(16, 16, seed=crc32(f'{split}{side}{i}'.encode())))
   return root
 
 
@@ -250,6 +247,19 @@ def test_mixture_takes_parts_as_often_as_asked(tmp_path):
   again = sources.open_split(settings, 'train')  # now names lie in a file
   for i in range(len(train)):
     assert again[i]['name'] == train[i]['name']
+
+
+def test_mixture_of_data_that_may_only_be_read(tmp_path, monkeypatch):
+  def refuse(path, text):
+    raise InputError(f'{path}: cannot be written')
+
+  settings = mixture_config(tmp_path, pairs='mixed')
+  sources.load_builder(settings)
+  monkeypatch.setattr(sources.files, 'write_text', refuse)
+  before = [one['name'] for one in sources.open_split(settings, 'train')]
+  monkeypatch.undo()
+  after = [one['name'] for one in sources.open_split(settings, 'train')]
+  assert before == after
 
 
 def test_mixture_keeps_real_pairs_and_blurs_the_others(tmp_path):

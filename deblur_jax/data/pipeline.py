@@ -28,7 +28,6 @@ SHUFFLED = 256
 grain's shuffle takes milliseconds an example on a set of a few dozen.
 """
 
-
 THREADS = 16
 """That make batches, at most: each holds one in memory."""
 

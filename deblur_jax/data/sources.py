@@ -1,12 +1,13 @@
 """From a config.data to random access to the examples of one split."""
 
+import contextlib
 import dataclasses
 import functools
 import importlib
 import io
 import json
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import filelock
@@ -154,7 +155,8 @@ def _open(
 
   if builder.info.splits[split].num_bytes <= KEPT_BYTES:
     read = functools.cache(read)
-  places = _places(builder, split, records)
+  names = pathlib.Path(builder.data_dir, f'{split}.names.json')
+  places = _places(records, pairs, names)
   mark_of_split = f'{builder.builder_config.name}/{split}'
   return Examples(
     lambda i: read(places[i]), len(places), all(real), mark_of_split
@@ -168,19 +170,24 @@ def mark(example: Example, real: bool) -> Example:
 
 
 def _places(
-  builder: tfds.core.DatasetBuilder, split: str, records: Sequence
+  records: Sequence, pairs: Mapping[str, base.Pair], path: pathlib.Path
 ) -> Sequence[int]:
-  """Returns the record of each example of an epoch."""
-  pairs = builder.pairs(split)
+  """Returns the record of each example of an epoch.
+
+  Args:
+    records: of a split.
+    pairs: of it, by their names.
+    path: where the records' names are kept: to ask each for its name is to read
+      all pictures.
+  """
   if all(pair.times == 1 for pair in pairs.values()):
     return range(len(records))
-  # Beside the records: to ask each for its name is to read all pictures.
-  path = pathlib.Path(builder.data_dir, f'{split}.names.json')
   if path.is_file():
     names = json.loads(path.read_text())
   else:
     names = [record['name'].decode() for record in records]
-    files.write_text(path, json.dumps(names))
+    with contextlib.suppress(InputError):  # others' data, that may only be read
+      files.write_text(path, json.dumps(names))
   times = [pairs[name].times for name in names]
   return np.repeat(range(len(records)), times).tolist()
 

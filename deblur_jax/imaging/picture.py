@@ -71,8 +71,8 @@ def read(path: pathlib.Path, max_pixels: int = pictures.MAX_PIXELS) -> Picture:
     frames = getattr(image, 'n_frames', 1)
     if frames > 1:
       notes.append(f'the first of {frames} frames')
-    bits = image.info.get('bit_depth', 8)  # of HEIC
-    bits = 32 if image.mode == 'F' else bits
+    # Pillow tells it of HEIC alone.
+    bits = 32 if image.mode == 'F' else image.info.get('bit_depth', 8)
     if bits > 8:
       notes.append(f'{bits} bits became 8')
     if image.mode == 'CMYK':
