@@ -214,7 +214,7 @@ def list_contenders(
   test: judge.Test, models: Sequence[trained.Model], wanted: Wanted
 ) -> Iterator[contenders.Contender]:
   """Yields the rows of one test's table."""
-  if not test.source.real:
+  if test.is_told:
     yield from map(contenders.oracle, classical.METHODS)
   yield from map(contenders.of_model, models)
   for first, second in wanted.cascades:

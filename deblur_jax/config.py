@@ -138,7 +138,7 @@ def _process() -> ConfigDict:
 def _sampler() -> ConfigDict:
   sampler = ConfigDict()
   sampler.name = 'ddim'  # of refine and ddpm: ddpm, ddim or dpm_solver
-  sampler.nfe = 8  # network evaluations for one sample
+  sampler.nfe = 8  # evaluations for one sample; 0: the predictor's first pass
   sampler.spacing = 1.0  # of refine and ddpm: more than 1, more at low noise
   sampler.eta = 0.0  # of ddim: share of the noise that is renewed; 1 is ddpm
   sampler.start = 'noise'  # what the first evaluation sees; or its mean

@@ -166,6 +166,7 @@ def _trained(
 ) -> Contender:
   """A contender that is one jitted function of parameters and pictures."""
   samplers = {model.name: sampler_of(model) for model in models}
+  runs = {run for model in models for run in model.runs}  # some of both
   return Contender(
     name=name,
     family=family or models[0].config.family,
@@ -174,8 +175,8 @@ def _trained(
     made_of=tuple((model.name, model.step, model.mark) for model in models),
     parameters=sum(map(count_parameters, models)),
     macs=functools.partial(_macs, restore, params),
-    training_images=sum(model.images for model in models),
-    training_minutes=sum(model.minutes for model in models),
+    training_images=sum(run.images for run in runs),
+    training_minutes=sum(run.minutes for run in runs),
     sampler=samplers if len(models) > 1 else sampler_of(models[0]),
   )
 

@@ -27,6 +27,8 @@ JSON = 'evaluation.json'
 CSV = 'per_image.csv'
 GRID = 'grid.png'
 GRID_ROWS = 6
+DRAWN = 'kind', 'strength', 'noise', 'jpeg'
+"""What tables tell of synthetic blur."""
 KEPT_PIXELS = 16_000_000
 """Pictures that are kept as files besides those of the grid."""
 
@@ -57,6 +59,14 @@ class Test:
   def repeats(self) -> int:
     """Returns how many synthetic blurs each photograph is under."""
     return 1 if self.source.real else self.config.eval.blurs
+
+  @property
+  def is_told(self) -> bool:
+    """Returns whether the PSF is known of every picture, and all of it."""
+    blur = self.config.data.blur
+    return not (
+      self.source.real or blur.local_probability or blur.level_probability
+    )
 
   @property
   def fingerprint(self) -> str:
@@ -228,15 +238,16 @@ def score_all(contender: contenders.Contender, test: Test) -> Iterator[Scored]:
       restored, duration = contender.run(batch)
       # Of all rows, those that fill a batch up too: they take as long.
       own = duration._replace(seconds=duration.seconds / len(restored))
-      batch = processes.to_host(batch)
+      blur = trained.to_uint8(batch['blur'])
+      drawn = processes.to_host({k: batch[k] for k in DRAWN if k in batch})
       if not processes.is_first():
         continue
-      sides = trained.to_uint8(batch['blur']), restored, raw['sharp']
+      sides = blur, restored, raw['sharp']
       pictures = list(zip(*sides, strict=True))[: len(names)]
       scored = pool.map(functools.partial(score, test), names, pictures)
-      drawn = describe_blur(batch)
+      columns = describe_blur(drawn)
       for i, row in enumerate(scored):
-        row |= {name: values[i] for name, values in drawn}
+        row |= {name: values[i] for name, values in columns}
         yield Scored(row, pictures[i], own)
 
 
@@ -257,15 +268,12 @@ def score(
   return row
 
 
-def describe_blur(batch: pipeline.NumpyBatch) -> list[tuple[str, Sequence]]:
+def describe_blur(drawn: pipeline.NumpyBatch) -> list[tuple[str, Sequence]]:
   """Returns columns that tell the synthetic blur; none for real pairs."""
-  if 'kind' not in batch:
+  if not drawn:
     return []
-  kinds = [KINDS[int(kind)] for kind in batch['kind']]
-  numbers = {
-    name: batch[name].round(4).tolist()
-    for name in ('strength', 'noise', 'jpeg')
-  }
+  kinds = [KINDS[int(kind)] for kind in drawn['kind']]
+  numbers = {name: drawn[name].round(4).tolist() for name in DRAWN[1:]}
   return [
     ('blur_kind', kinds),
     *((f'blur_{name}', values) for name, values in numbers.items()),

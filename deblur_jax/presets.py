@@ -67,8 +67,8 @@ def celeb(small: bool) -> ConfigDict:
 def universal(small: bool) -> ConfigDict:
   """Photographs, faces and video frames under all kinds of blur at once.
 
-  Small: what the models in the box began with; the config.json of each has its
-  last part.
+  Small: as the models in the box would be trained today; docs/training.md tells
+  how they were, and the config.json of each has its last part.
   """
   config = base_config()
   config.data.name = 'mixture'

@@ -30,7 +30,7 @@ _LEAST = {
   'eval.images': 1,
   'eval.blurs': 1,
   'log.every_steps': 1,
-  'sampler.nfe': 1,
+  'sampler.nfe': 0,
   'sampler.spacing': 1,
   'sampler.samples': 1,
   'sampler.temperature': 0,

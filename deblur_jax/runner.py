@@ -1,9 +1,8 @@
 """One model over one picture of any size: whole, or in tiles."""
 
-import functools
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +72,9 @@ class Runner:
     self._least = tiling.side_for(build.window(model.config.data.crop))
     self._tile = max(tiling.rounded_up(tile), self._least) if tile else 0
     self._mesh = parallel.make_mesh()
-    self._shapes = set()
+    self._whole: dict[tuple[int, int], bool] = {}
+    self._sides: dict[bool, int] = {}
+    self._programs: dict[tuple[int, ...], jax.stages.Compiled] = {}
     self._part = jax.jit(trained.make_restore_part(model.config, model.family))
 
   def __call__(
@@ -92,7 +93,6 @@ class Runner:
     whole = tuple(map(tiling.mirrored_side, pixels.shape[:2]))
     if not self._goes_whole(whole):
       return self._restore_tiles(pixels, number, sample)
-    self._shapes.add(whole)
     start = (-tiling.MARGIN, -tiling.MARGIN)
     seen = tiling.mirrored(pixels, start, whole)
     made = self._run([seen], [start], number, sample)[0]
@@ -105,8 +105,7 @@ class Runner:
     self, pixels: np.ndarray, number: int, sample: int
   ) -> Result:
     longest = max(map(tiling.mirrored_side, pixels.shape[:2]))
-    small = longest <= SMALL_SIDE < self._side
-    side = SMALL_SIDE if small else self._side
+    side = self._side(longest <= SMALL_SIDE)
     tiles = tiling.Tiles(*pixels.shape[:2], side)
     made = np.zeros(pixels.shape, np.float32)
     all_places, count = list(tiles), self._at_once
@@ -129,77 +128,86 @@ class Runner:
     sample: int,
   ) -> np.ndarray:
     """Restores equal parts of picture `number` in one call."""
+    seen = levels.to_float(np.stack(parts))
+    program = self._program(seen.shape)
+    return np.asarray(program(*self._arguments(seen, places, number, sample)))
+
+  def _arguments(
+    self, parts: np.ndarray, places: Sequence[Place], number: int, sample: int
+  ) -> tuple[Any, ...]:
+    """Returns what `_part` takes, on the devices that it runs on."""
     batch = {
-      'blur': levels.to_float(np.stack(parts)),
+      'blur': parts,
       'id': np.full(len(parts), number, np.int32),
       'origin': np.array(places, np.int32),
     }
     if len(parts) == self._at_once:
       batch = parallel.put_whole_batch(batch, self._mesh)
-    made = self._part(self._params, *batch.values(), jnp.int32(sample))
-    return np.asarray(made)
+    return self._params, *batch.values(), jnp.int32(sample)
+
+  def _program(self, shape: tuple[int, ...]) -> jax.stages.Compiled:
+    """Returns `_part` for parts of one shape, [N,H,W,3], compiled once."""
+    if shape not in self._programs:
+      places = [(0, 0)] * shape[0]
+      like = self._arguments(np.zeros(shape, np.float32), places, 0, 0)
+      self._programs[shape] = self._part.lower(*like).compile()
+    return self._programs[shape]
 
   def _goes_whole(self, shape: tuple[int, int]) -> bool:
     """Whether a picture, mirrored to this shape, is restored whole."""
-    if shape not in self._shapes and len(self._shapes) == WHOLE_SHAPES:
-      return False
-    if self._tile:
-      return max(shape) <= self._tile
-    pixels = math.prod(shape)
-    if pixels <= SIDES[-1] ** 2:
-      return True  # a tile would take no less, and asking takes seconds
-    return (
-      pixels <= WHOLE_PIXELS and pixels * self._bytes_per_pixel <= self._room
-    )
+    if shape not in self._whole:
+      small = (
+        max(shape) <= self._tile
+        if self._tile
+        else math.prod(shape) <= WHOLE_PIXELS
+      )
+      if not small or len(self._whole) == WHOLE_SHAPES:
+        return False
+      self._whole[shape] = bool(self._tile) or self._lacking(1, *shape) <= 0
+    return self._whole[shape]
 
-  @functools.cached_property
-  def _side(self) -> int:
+  def _side(self, small: bool) -> int:
     """Side of the tiles: one for all pictures, so that one shape is compiled.
+
+    Args:
+      small: whether a tile of `SMALL_SIDE` is enough.
 
     Raises:
       InputError: memory is too small for the smallest tile.
     """
-    if self._tile:
-      return self._tile
-    room = self._room
-    sides = [max(side, self._least) for side in SIDES]
-    for side in sides:
-      needed = side**2 * self._together * self._bytes_per_pixel
-      if needed <= room:
+    if small not in self._sides:
+      largest = SMALL_SIDE if small else math.inf
+      self._sides[small] = (
+        min(self._tile, largest)
+        if self._tile
+        else self._side_by_memory(largest)
+      )
+    return self._sides[small]
+
+  def _side_by_memory(self, largest: float) -> int:
+    for wished in SIDES:
+      side = min(max(wished, self._least), largest)
+      lacking = self._lacking(self._at_once, side, side)
+      if lacking <= 0:
         return side
-    lacking = (needed - room) / GIB
     raise InputError(
-      f'too little memory: {lacking:.2f} GiB more are needed; free some, or '
-      'raise --memory'
+      f'too little memory: {lacking / GIB:.2f} GiB more are needed; free some, '
+      'or raise --memory'
     )
+
+  def _lacking(self, count: int, rows: int, columns: int) -> float:
+    """Bytes that so many parts of a shape want beyond what there is."""
+    program = self._program((count, rows, columns, 3))
+    # The compiler's own account, of one device.
+    needed = program.memory_analysis().temp_size_in_bytes
+    if count == self._at_once and jax.default_backend() == 'cpu':
+      needed *= self._mesh.size  # all of them take from one memory
+    return needed - self._room
 
   @property
   def _at_once(self) -> int:
     """Tiles in one call: on a CPU, one already keeps all cores busy."""
     return self._mesh.size * (1 if jax.default_backend() == 'cpu' else 4)
-
-  @property
-  def _together(self) -> int:
-    """Tiles of one call that take their memory from the same device."""
-    shared = jax.default_backend() == 'cpu'
-    return self._at_once // (1 if shared else self._mesh.size)
-
-  @functools.cached_property
-  def _bytes_per_pixel(self) -> float:
-    """What the networks take at once, by the compiler's own account."""
-    side = SMALL_SIDE
-    shape = jax.ShapeDtypeStruct
-    lowered = self._part.lower(
-      self._params,
-      shape((1, side, side, 3), jnp.float32),
-      shape((1,), jnp.int32),
-      shape((1, 2), jnp.int32),
-      shape((), jnp.int32),
-    )
-    # Nobody runs this one: LLVM need not make it fast.
-    quick = {'xla_backend_optimization_level': 0}
-    stats = lowered.compile(quick).memory_analysis()
-    return stats.temp_size_in_bytes / side**2
 
   @property
   def _room(self) -> float:

@@ -211,7 +211,9 @@ def start(
 ) -> state.State:
   """Returns the newest saved state, or a new one, where `like` has it."""
   latest = checkpoints.latest()
-  if latest is not None:
+  # Others' view of a shared folder may be older.
+  latest = int(processes.agree(-1 if latest is None else latest))
+  if latest >= 0:
     return checkpoints.restore(latest, like)
   new = parallel.compile_init(init, like)()
   return warm_start.adopt(new, given) if given else new

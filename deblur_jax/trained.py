@@ -33,7 +33,7 @@ from deblur_jax.types import Array, Batch, Family, InputError, Params
 
 SAMPLER = {
   'name': (str, 'ddpm, ddim or dpm_solver'),
-  'nfe': (int, 'network evaluations for one sample'),
+  'nfe': (int, "evaluations for one sample; 0: the predictor's first pass"),
   'spacing': (float, 'above 1, more of the evaluations at low noise'),
   'eta': (float, 'of ddim: share of the noise that is renewed; 1 is ddpm'),
   'start': (str, 'noise or mean: what the first evaluation sees'),

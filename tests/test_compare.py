@@ -282,6 +282,16 @@ def test_models_that_are_tested_alike_share_a_test(workdirs, tmp_path):
   assert tests(manual_dir=str(tmp_path)) == [1, 1]
 
 
+def test_a_cascade_was_trained_as_long_as_its_distinct_runs():
+  early = trained.Run('cnn', 60, 480, 1.5)
+  first = dataclasses.replace(lively_model(), runs=(early,))
+  late = early, trained.Run('gan', 20, 160, 0.5)
+  last = dataclasses.replace(lively_model('gan'), runs=late)
+  both = contenders.cascade(first, last)
+  assert both.training_images == 480 + 160
+  assert both.training_minutes == 2.0
+
+
 def test_a_cascade_is_made_of_samplers_too():
   first = lively_model()
   lasts = [lively_model('diffusion', **{'sampler.nfe': nfe}) for nfe in (1, 3)]

@@ -131,7 +131,7 @@ def test_a_missing_config_file_is_named(given):
     ('sampler.eta', 1.5),
     ('process.gamma', 0.5),
     ('process.scale', 0.0),
-    ('sampler.nfe', 0),
+    ('sampler.nfe', -1),
     ('sampler.samples', 0),
     ('sampler.spacing', 0.5),
     ('gan.critic_steps', 0),

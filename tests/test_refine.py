@@ -8,6 +8,7 @@ import pytest
 from deblur_jax import trained
 from deblur_jax.families import diffusion as family_of
 from deblur_jax.models import nafnet, unet
+from deblur_jax.types import InputError
 from tests.runs import tiny_config
 
 
@@ -59,6 +60,20 @@ def test_a_sample_costs_its_evaluations_and_one_first_pass(
   jax.block_until_ready(restore(params, blur, jnp.arange(1)))
   jax.effects_barrier()
   assert calls == {'denoiser': nfe * samples, 'predictor': 1}
+
+
+def test_without_an_evaluation_the_first_pass_is_the_result():
+  family = family_of.make(make_config(**{'sampler.nfe': 0}))
+  blur, keys = pictures(2), jax.random.split(jax.random.key(1), 2)
+  params = jax.jit(family.init)(jax.random.key(0), {'blur': blur})
+  params = jax.tree.map(lambda leaf: leaf + 0.01, params)
+  process = family_of.make_refine(make_config(), whole=True)
+  first = process.first(params['net'], blur).clip(0, 1)
+  assert jnp.abs(first - blur).max() > 0.01
+  restored = family.restore(params, blur, keys, jnp.zeros((2, 2), jnp.int32))
+  np.testing.assert_array_equal(restored, first)
+  with pytest.raises(InputError, match='process.name=indi has no first pass'):
+    family_of.make(make_config(**{'sampler.nfe': 0, 'process.name': 'indi'}))
 
 
 def test_a_shape_is_compiled_once():

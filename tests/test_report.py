@@ -1,13 +1,20 @@
 """Statistics, tables and figures."""
 
 import math
+import pathlib
 
 import numpy as np
 import pytest
 
 from deblur_jax import judge
 from deblur_jax.ops import scores
-from deblur_jax.report import experiment, figures, statistics, tables
+from deblur_jax.report import (
+  experiment,
+  figures,
+  results,
+  statistics,
+  tables,
+)
 
 
 def test_interval_holds_the_mean_and_shrinks_with_n():
@@ -61,6 +68,59 @@ def test_blurs_of_one_photograph_are_no_independent_pictures():
   assert three['low'] < 1.0 and three['high'] > 3.0
   single = statistics.summary(values, [str(i) for i in range(24)])
   assert single['low'] > 1.0
+
+
+def test_scores_agree_by_how_they_rank_on_each_picture():
+  rng = np.random.default_rng(0)
+  hard = rng.normal(size=(40, 1))  # how hard a picture is, for both alike
+  ranks = rng.permuted(np.tile(np.arange(5.0), (40, 1)), axis=1)
+  scores = {
+    'psnr': 9 * hard + ranks,
+    'mse': 3 * hard + np.exp(ranks),
+    'eye': 9 * hard - ranks,
+    'flat': np.tile(hard, 5),
+  }
+  scores['psnr'][0, 0] = math.inf  # one of five is left out
+  taus = statistics.rank_correlations(scores)
+  assert taus['psnr', 'mse'] == pytest.approx(1)
+  assert taus['psnr', 'eye'] == pytest.approx(-1)
+  assert math.isnan(taus['psnr', 'flat'])
+
+
+@pytest.mark.parametrize(
+  ('models', 'names'),
+  [
+    ({'cnn': 'nafnet'}, ['the blurred input']),
+    ({'cnn': 'nafnet', 'gan': 'nafnet'}, ['the blurred input', 'cnn']),
+    ({'old': 'encoder_decoder', 'cnn': 'nafnet'}, ['old']),
+    (
+      {'old': 'encoder_decoder', 'gan': 'nafnet', 'cnn': 'nafnet'},
+      ['old', 'gan'],
+    ),
+  ],
+)
+def test_differences_are_to_the_baseline_and_to_the_first_of_others(
+  models, names
+):
+  def result(name, network):
+    record = {
+      'config': name,
+      'family': 'cnn',
+      'model': network,
+      'made_of': [[name, 1, '']],
+      'metrics': {'psnr': {}},
+    }
+    rows = [{'image': 'a', 'psnr_input': 1.0, 'psnr_output': 2.0}]
+    return results.Result(record, rows, pathlib.Path())
+
+  told = result('wiener (true PSF)', 'wiener')
+  told.record.update(family='classical', made_of=[])
+  made = [result(*model) for model in models.items()]
+  section = results.Section('test', [told, *made])
+  found = experiment.references(section)
+  assert list(found) == names
+  value = 1.0 if names[0].startswith('the') else 2.0
+  assert found[names[0]] == {'psnr': [value]}
 
 
 @pytest.mark.parametrize('groups', ['aa', 'ab'])

@@ -83,11 +83,11 @@ def test_nonsense_sweeps_are_refused(workdir, sweep):
   assert sweep in done.stderr
 
 
-@pytest.mark.parametrize('flag', ['--nfe=0', '--sweep=nfe=1,0'])
+@pytest.mark.parametrize('flag', ['--nfe=-1', '--sweep=nfe=1,-1'])
 def test_no_evaluations_are_refused(flag, workdir, data):
   done = command('evaluate', f'--workdir={workdir}', f'--data={data}', flag)
   assert done.returncode == 2
-  assert 'config.sampler.nfe=0: use 1 or more' in done.stderr
+  assert 'config.sampler.nfe=-1: use 0 or more' in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -67,8 +67,14 @@ def make(config: ConfigDict) -> Family:
   """Makes the family of `config.process`, `config.sampler` and the networks.
 
   Raises:
-    InputError: an unknown name.
+    InputError: an unknown name, or no evaluation where there is no first pass.
   """
+  refines = config.process.name == 'refine'
+  if not config.sampler.nfe and not refines:
+    raise InputError(
+      f'config.sampler.nfe=0: process.name={config.process.name} has no first '
+      'pass; use 1 or more'
+    )
   make_process = choose('process.name', config, PROCESSES)
   view = choose('sampler.start', config, diffusion.STARTS)
   training, sampling = (make_process(config, whole) for whole in (False, True))
@@ -85,6 +91,8 @@ def make(config: ConfigDict) -> Family:
 
   def restore(params: Params, blur: Array, key: Key, origin: Array) -> Array:
     first = sampling.first(params['net'], blur)
+    if not config.sampler.nfe:
+      return first.clip(0, 1)
 
     def noise(keys: Key) -> Array:
       return temperature * diffusion.noise_field(keys, origin, blur.shape[1:])

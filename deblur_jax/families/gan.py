@@ -1,11 +1,12 @@
 """A generator that restores, against a discriminator that tells it apart.
 
-After Kupyn et al. 2019, 'DeblurGAN-v2': the generator's loss is
+The losses are of the kinds of Kupyn et al. 2019, 'DeblurGAN-v2':
 
   pixel_weight * pixels + perceptual_weight * features
     + adversarial_weight * what the discriminator makes of its pictures
 
-The discriminator sees every picture beside the blurred one.
+The discriminator sees every picture beside the blurred one (Isola et al. 2017,
+'pix2pix').
 """
 
 import sys

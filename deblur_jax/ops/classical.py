@@ -1,7 +1,7 @@
 """Deconvolution with the true PSF: what a method can do that is told the blur.
 
 On the host, by scikit-image, in linear light, where blur is a convolution. How
-hard each one works hangs on the noise, which it is told as well; the two rules
+hard each one works hangs on the noise, which it is told as well; the numbers
 were read off photographs that are in no test split.
 """
 
@@ -15,6 +15,11 @@ from deblur_jax.ops import blur as synthetic
 Deconvolve = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 """(blur u8[H,W,3], psf f32[K,K], noise as of BlurRanges) -> restored."""
 
+POWER = 5e-5
+"""Of light without noise, times the squared frequency in cycles per pixel."""
+ROUNDING = 1e-6
+"""Variance that 8 bits add to the light."""
+
 
 def richardson_lucy(
   blur: np.ndarray, psf: np.ndarray, noise: float
@@ -27,17 +32,30 @@ def richardson_lucy(
       light, psf, iterations, filter_epsilon=1e-6
     )
 
-  return _in_linear_light(blur, psf, restore)
+  border = (len(psf), len(psf))
+  return _in_linear_light(blur, (border, border), restore)
 
 
 def wiener(blur: np.ndarray, psf: np.ndarray, noise: float) -> np.ndarray:
-  """Wiener's filter (Hunt 1973), fine detail held down by a Laplacian."""
-  balance = max(3 * noise, 0.003)
+  """Wiener's filter, for a power of light that falls as in photographs.
+
+  That is with the squared frequency (Field 1987); the noise is the sensor's of
+  `blur.degrade`.
+  """
+  height, width = blur.shape[:2]
 
   def restore(light: np.ndarray) -> np.ndarray:
-    return restoration.wiener(light, psf, balance, clip=False)
+    variance = noise**2 * (4 * light.mean() + 0.01) + ROUNDING
+    frequency = np.hypot(
+      np.fft.fftfreq(2 * height)[:, None], np.fft.rfftfreq(2 * width)
+    )
+    # Complex numbers tell scikit-image that this is a transfer function.
+    return restoration.wiener(
+      light, psf, variance / POWER, np.complex64(frequency), clip=False
+    )
 
-  return _in_linear_light(blur, psf, restore)
+  # With its mirror images beside and below, a picture has no edge to ring at.
+  return _in_linear_light(blur, ((0, height), (0, width)), restore)
 
 
 METHODS: Mapping[str, Deconvolve] = {
@@ -48,15 +66,17 @@ METHODS: Mapping[str, Deconvolve] = {
 
 def _in_linear_light(
   blur: np.ndarray,
-  psf: np.ndarray,
+  borders: tuple[tuple[int, int], tuple[int, int]],
   restore: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
   """Runs a method on each colour of the light, mirrored at the borders."""
-  border = len(psf)
-  pads = ((border, border), (border, border), (0, 0))
-  picture = np.pad(np.float32(blur / 255), pads, 'symmetric')
+  picture = np.pad(np.float32(blur / 255), (*borders, (0, 0)), 'symmetric')
   light = np.asarray(synthetic.to_linear(picture))
   restored = np.stack([restore(light[..., c]) for c in range(3)], -1)
-  restored = restored[border:-border, border:-border].clip(0, 1)
+  rows, columns = (
+    slice(before, before + n)
+    for (before, _), n in zip(borders, blur.shape, strict=False)
+  )
+  restored = restored[rows, columns].clip(0, 1)
   levels = np.asarray(synthetic.to_srgb(restored)) * 255
   return np.round(levels).astype(np.uint8)

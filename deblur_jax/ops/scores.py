@@ -7,6 +7,7 @@ import functools
 import math
 from collections.abc import Callable
 
+import jax
 import numpy as np
 from scipy import ndimage
 from skimage import metrics as skimage_metrics
@@ -76,8 +77,12 @@ def lpips(name: str, image: np.ndarray, sharp: np.ndarray) -> float:
   if min(sharp.shape[:2]) < perceptual.SMALLEST[name]:
     return math.nan
   sides = [np.float32(side[None]) / 255 for side in (image, sharp)]
-  weights = perceptual.load(name)
-  return float(perceptual.compiled_lpips(name, weights, *sides)[0])
+  return float(perceptual.compiled_lpips(name, _weights(name), *sides)[0])
+
+
+@functools.cache
+def _weights(name: str) -> perceptual.Weights:
+  return jax.device_put(perceptual.load(name))  # once: VGG16's are 59 MB
 
 
 def _gradient(image: np.ndarray) -> float:

@@ -1,5 +1,6 @@
 """From the scores of all contenders to the blocks of the report."""
 
+import dataclasses
 import math
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from deblur_jax.report.document import (
   Table,
   Text,
 )
-from deblur_jax.report.results import Section
+from deblur_jax.report.results import Result, Section
 
 EYES = ('lpips_alex', 'ssim')
 """Scores said to see as eyes do, by preference: set against PSNR."""
@@ -72,6 +73,10 @@ NO_LPIPS = (
   "No lpips columns: pip install 'deblur-jax[perceptual]' and the same command "
   'again add them.'
 )
+AGREEMENT = (
+  "Kendall's rank correlation of the models and cascades on one picture, as a "
+  'mean over the pictures.'
+)
 NOTES = (
   'Scores are means over the test pictures, on 8-bit RGB. Brackets hold 95 % '
   'intervals over photographs, as several blurs of one photograph are no '
@@ -83,7 +88,8 @@ NOTES = (
   '2018: less is closer. sharpness is the mean gradient as a share of the '
   "original's.",
   'Differences are paired, picture by picture; bold ones have an interval that '
-  'excludes zero. Wins count the pictures on which a row is better.',
+  'excludes zero. Wins count the pictures on which a row is better. Intervals '
+  'are of these very weights: another training may differ by more.',
   'Methods with the true PSF are told what the models must guess: they are a '
   'mark to measure by, and no competitors.',
 )
@@ -101,16 +107,18 @@ def describe_section(section: Section, output: pathlib.Path) -> Iterator[Block]:
   yield score_table(section)
   if missing := left_out(section):
     yield Text(f'Left out of the means: {missing}.')
-  yield Heading(f'Difference to {reference(section)[0]}', 3)
-  yield difference_table(section)
+  for name, columns in references(section).items():
+    yield Heading(f'Difference to {name}', 3)
+    yield difference_table(section, name, columns)
   yield Heading('Cost', 3)
   yield cost_table(section)
   if 'blur_kind' in first.rows[0]:
     yield Heading('PSNR gained, by blur', 3)
     yield breakdown_table(section)
-  yield Heading('Do the scores agree?', 3)
-  yield Text("Kendall's rank correlation over all pictures and rows.")
-  yield correlation_table(section)
+  if len(learned(section)) > 1:
+    yield Heading('Do the scores agree?', 3)
+    yield Text(AGREEMENT)
+    yield correlation_table(section)
   yield from disagreement_figures(section, output / PICTURES)
   yield tradeoff_figure(section, output / PLOTS)
   yield from sliders(section)
@@ -158,20 +166,31 @@ def left_out(section: Section) -> str:
   )
 
 
-def reference(section: Section) -> tuple[str, dict[str, list[float]]]:
-  """Returns what differences are taken to: the baseline, or the input."""
+def references(section: Section) -> dict[str, dict[str, list[float]]]:
+  """Returns what differences are taken to, its scores by metric.
+
+  That is the baseline, or the input where there is none, and the first of
+  several other models.
+  """
   known = [metric for metric in section.metrics if metric in BETTER]
-  for result in section.results:
-    if result.is_baseline:
-      columns = {m: result.column(f'{m}_output') for m in known}
-      return result.name, columns
-  first = section.results[0]
-  return f'the {INPUT}', {m: first.column(f'{m}_input') for m in known}
+
+  def scores_of(result: Result, side: str) -> dict[str, list[float]]:
+    return {metric: result.column(f'{metric}_{side}') for metric in known}
+
+  models = [result for result in section.results if result.trained_alone]
+  baselines = [result for result in models if result.is_baseline]
+  others = [result for result in models if not result.is_baseline]
+  found = {result.name: scores_of(result, 'output') for result in baselines[:1]}
+  found = found or {f'the {INPUT}': scores_of(section.results[0], 'input')}
+  if len(others) > 1:
+    found[others[0].name] = scores_of(others[0], 'output')
+  return found
 
 
-def difference_table(section: Section) -> Table:
-  """Paired differences to the reference, with how often they are gains."""
-  name, columns = reference(section)
+def difference_table(
+  section: Section, name: str, columns: Mapping[str, Sequence[float]]
+) -> Table:
+  """Paired differences to a reference, with how often they are gains."""
   rows = []
   for result in section.results:
     if result.name == name:
@@ -263,14 +282,17 @@ def by_blur(
   return groups
 
 
+def learned(section: Section) -> list[Result]:
+  """Returns the results of single models and of cascades."""
+  others = 'classical', 'ensemble'
+  return [one for one in section.results if one.record['family'] not in others]
+
+
 def correlation_table(section: Section) -> Table:
-  """How alike the metrics rank all results on all pictures."""
+  """How alike the metrics rank what was learned, picture by picture."""
+  section = dataclasses.replace(section, results=learned(section))
   columns = {
-    metric: [
-      sign * value
-      for result in section.results
-      for value in result.column(f'{metric}_output')
-    ]
+    metric: sign * section.outputs(metric)
     for metric, sign in {**BETTER, 'sharpness': 1}.items()
     if metric in section.metrics
   }

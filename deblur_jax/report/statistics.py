@@ -1,5 +1,6 @@
 """Means over test pictures, with how far they can be trusted."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -101,29 +102,33 @@ def interval(
 
 
 def rank_correlations(
-  columns: Mapping[str, Sequence[float]],
+  scores: Mapping[str, np.ndarray],
 ) -> dict[tuple[str, str], float]:
-  """Returns Kendall's tau-b of every pair of columns, over finite rows.
+  """Returns how alike every pair of scores ranks contenders: Kendall's tau-b.
+
+  It is taken on each picture, over its finite scores, and averaged: how hard
+  the pictures are does not count.
 
   Args:
-    columns: one score per row by name, each turned so that more is better.
+    scores: f64[pictures, contenders] by name, each so that more is better.
 
   Returns:
     1 where two scores rank alike, -1 where one is the other upside down; NaN
-    where a column is constant or fewer than two rows are finite.
+    where no picture has two contenders that both scores tell apart.
   """
-  names = list(columns)
-  taus = {}
-  for i, first in enumerate(names):
-    for second in names[i + 1 :]:
-      a, b = (np.asarray(columns[name], float) for name in (first, second))
-      both = np.isfinite(a) & np.isfinite(b)
-      taus[first, second] = (
-        float(stats.kendalltau(a[both], b[both]).statistic)
-        if both.sum() > 1
-        else math.nan
-      )
-  return taus
+  return {
+    (first, second): _mean_tau(scores[first], scores[second])
+    for first, second in itertools.combinations(scores, 2)
+  }
+
+
+def _mean_tau(first: np.ndarray, second: np.ndarray) -> float:
+  taus = []
+  for a, b in zip(first, second, strict=True):
+    both = np.isfinite(a) & np.isfinite(b)
+    if len(set(a[both])) > 1 and len(set(b[both])) > 1:
+      taus.append(stats.kendalltau(a[both], b[both]).statistic)
+  return float(np.mean(taus)) if taus else math.nan
 
 
 def disagreements(

@@ -17,8 +17,8 @@ class Watch:
   def __init__(self):
     self._asked = False
     # Elsewhere Python refuses; whoever runs us in a thread gets the signal.
-    main = threading.current_thread() is threading.main_thread()
-    self._alone = main and jax.process_count() == 1
+    self._main = threading.current_thread() is threading.main_thread()
+    self._alone = self._main and jax.process_count() == 1
 
   def __enter__(self) -> 'Watch':
     if self._alone:
@@ -28,6 +28,9 @@ class Watch:
   def __exit__(self, *exception) -> None:
     if self._alone:
       signal.signal(signal.SIGTERM, self._before)
+    elif self._main and jax.process_count() > 1:
+      # JAX would go on listening, and nobody asks it any more.
+      signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
   def asked_to_stop(self, step: int) -> bool:
     """Returns whether to save and stop; to be asked after every step."""

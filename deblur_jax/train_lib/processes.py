@@ -51,6 +51,10 @@ def join(asked: bool, environment: Mapping[str, str] = os.environ) -> None:
       'with srun, mpirun, launch/local.sh, or set JAX_COORDINATOR_ADDRESS, '
       'JAX_NUM_PROCESSES and JAX_PROCESS_ID'
     ) from None
+  if jax.process_count() > 1:
+    # The first process alone would find programs of an earlier run there. On
+    # GPUs it then tells the others nothing of how it tuned them, and they wait.
+    jax.config.update('jax_enable_compilation_cache', False)
   # On CPUs, gloo waits half a minute for a first meeting, and for ever later:
   # meet now, before one process compiles or reads longer than another.
   wait_for_all()
