@@ -166,7 +166,7 @@ def _trained(
 ) -> Contender:
   """A contender that is one jitted function of parameters and pictures."""
   samplers = {model.name: sampler_of(model) for model in models}
-  runs = {run for model in models for run in model.runs}  # some of both
+  runs = {run for model in models for run in model.runs}  # what two share, once
   return Contender(
     name=name,
     family=family or models[0].config.family,

@@ -69,8 +69,7 @@ def make(config: ConfigDict) -> Family:
   Raises:
     InputError: an unknown name, or no evaluation where there is no first pass.
   """
-  refines = config.process.name == 'refine'
-  if not config.sampler.nfe and not refines:
+  if not config.sampler.nfe and config.process.name != 'refine':
     raise InputError(
       f'config.sampler.nfe=0: process.name={config.process.name} has no first '
       'pass; use 1 or more'

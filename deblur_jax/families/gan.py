@@ -1,6 +1,6 @@
 """A generator that restores, against a discriminator that tells it apart.
 
-The losses are of the kinds of Kupyn et al. 2019, 'DeblurGAN-v2':
+The generator's loss has the parts of Kupyn et al. 2019, 'DeblurGAN-v2':
 
   pixel_weight * pixels + perceptual_weight * features
     + adversarial_weight * what the discriminator makes of its pictures

@@ -128,6 +128,21 @@ def to_srgb(light: Array) -> Array:
   return jnp.where(light <= 0.0031308, 12.92 * light, power)
 
 
+def noise_deviation(light: Array, noise: Array) -> Array:
+  """Returns the standard deviation of shot and read noise of linear light.
+
+  Shot noise has a variance proportional to the light (Foi et al. 2008,
+  "Practical Poissonian-Gaussian noise modeling and fitting"), and sRGB turns
+  it nearly even: the standard deviation after encoding is `noise` at mid-grey,
+  0.9 of it at white and, with the read noise, up to 1.9 of it in the shadows.
+
+  Args:
+    light: in [0,1], of any shape.
+    noise: as of BlurRanges.
+  """
+  return noise * jnp.sqrt(4 * jnp.maximum(light, 0) + 0.01)
+
+
 def jpeg(image: Array, quality: Array) -> Array:
   """Encodes and decodes a picture as a JPEG file without chroma subsampling.
 
@@ -257,17 +272,10 @@ def _scene(sharp, excess):
 
 
 def _expose(key, light, noise):
-  """What the sensor reads: shot and read noise, clipped to [0,1].
-
-  Shot noise has a variance proportional to the light (Foi et al. 2008,
-  "Practical Poissonian-Gaussian noise modeling and fitting"), and sRGB turns
-  it nearly even: the standard deviation after encoding is `noise` at mid-grey,
-  0.9 of it at white and, with the read noise, up to 1.9 of it in the shadows.
-  """
-  deviation = noise * jnp.sqrt(4 * jnp.maximum(light, 0) + 0.01)
+  """What the sensor reads: shot and read noise, clipped to [0,1]."""
   # Drawn flat: in three dimensions the generator compiles four times as long.
   grain = jax.random.normal(key, (light.size,)).reshape(light.shape)
-  return jnp.clip(light + deviation * grain, 0, 1)
+  return jnp.clip(light + noise_deviation(light, noise) * grain, 0, 1)
 
 
 def _quantisation(quality):

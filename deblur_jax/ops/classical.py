@@ -39,20 +39,18 @@ def richardson_lucy(
 def wiener(blur: np.ndarray, psf: np.ndarray, noise: float) -> np.ndarray:
   """Wiener's filter, for a power of light that falls as in photographs.
 
-  That is with the squared frequency (Field 1987); the noise is the sensor's of
-  `blur.degrade`.
+  That is with the squared frequency (Field 1987); the noise is that of
+  `blur.noise_deviation`, at the mean of the light.
   """
   height, width = blur.shape[:2]
+  rows, columns = np.fft.fftfreq(2 * height), np.fft.rfftfreq(2 * width)
+  # Complex numbers tell scikit-image that this is a transfer function.
+  frequency = np.complex64(np.hypot(rows[:, None], columns))
 
   def restore(light: np.ndarray) -> np.ndarray:
-    variance = noise**2 * (4 * light.mean() + 0.01) + ROUNDING
-    frequency = np.hypot(
-      np.fft.fftfreq(2 * height)[:, None], np.fft.rfftfreq(2 * width)
-    )
-    # Complex numbers tell scikit-image that this is a transfer function.
-    return restoration.wiener(
-      light, psf, variance / POWER, np.complex64(frequency), clip=False
-    )
+    deviation = float(synthetic.noise_deviation(light.mean(), noise))
+    balance = (deviation**2 + ROUNDING) / POWER
+    return restoration.wiener(light, psf, balance, frequency, clip=False)
 
   # With its mirror images beside and below, a picture has no edge to ring at.
   return _in_linear_light(blur, ((0, height), (0, width)), restore)

@@ -28,7 +28,7 @@ class Watch:
   def __exit__(self, *exception) -> None:
     if self._alone:
       signal.signal(signal.SIGTERM, self._before)
-    elif self._main and jax.process_count() > 1:
+    elif self._main:
       # JAX would go on listening, and nobody asks it any more.
       signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
