@@ -41,7 +41,7 @@ def tradeoff(
   else:
     for i, (point, label) in enumerate(shown):
       plot.plot(*point, MARKERS[i // COLOURS % len(MARKERS)], label=label)
-    figure.legend(loc='outside lower center', ncols=2)
+    figure.legend(loc='outside lower center', ncols=2, fontsize='small')
   plot.set(xlabel=axes[0], ylabel=axes[1], title=title)
   _save(figure, plot, path)
 
