@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -30,7 +31,8 @@ StateDict = Mapping[str, np.ndarray]
 
 WRAPPERS = ('params_ema', 'params', 'state_dict')
 """Keys that a file may hold its weights under, the best first."""
-
+PARALLEL = 'module.'
+"""What torch's DataParallel puts before all names."""
 
 CROP = 256
 """Side of what the official networks were trained on."""
@@ -73,7 +75,7 @@ def read_state_dict(path: pathlib.Path) -> StateDict:
   """
   try:
     if path.suffix == '.safetensors':
-      return safetensors.numpy.load_file(path)
+      return _alone(safetensors.numpy.load_file(path))
     return _unwrapped(_read_torch(path))
   except FileNotFoundError:
     raise InputError(f'{path}: no such file') from None
@@ -180,7 +182,14 @@ def _unwrapped(loaded: Any) -> StateDict:
   inside = next((loaded[key] for key in WRAPPERS if key in loaded), loaded)
   if not isinstance(inside, dict):
     raise TypeError('no dictionary of tensors')
-  return {k: v for k, v in inside.items() if isinstance(v, np.ndarray)}
+  return _alone({k: v for k, v in inside.items() if isinstance(v, np.ndarray)})
+
+
+def _alone(weights: StateDict) -> StateDict:
+  """Names the weights of a parallel training as those of its network."""
+  if not all(name.startswith(PARALLEL) for name in weights):
+    return weights
+  return {name.removeprefix(PARALLEL): v for name, v in weights.items()}
 
 
 def _read_torch(path: pathlib.Path) -> Any:
@@ -212,6 +221,7 @@ _DTYPES = {
   'FloatStorage': np.float32,
   'DoubleStorage': np.float64,
   'HalfStorage': np.float16,
+  'BFloat16Storage': jnp.bfloat16,
   'LongStorage': np.int64,
   'IntStorage': np.int32,
 }
@@ -234,6 +244,8 @@ class _TensorsOnly(pickle.Unpickler):
       return collections.OrderedDict  # it has room for torch's _metadata
     if (module, name) == ('torch._utils', '_rebuild_tensor_v2'):
       return _tensor
+    if (module, name) == ('torch._utils', '_rebuild_parameter'):
+      return lambda data, *rest: data
     if module == 'torch' and name in _DTYPES:
       return np.dtype(_DTYPES[name])
     raise pickle.UnpicklingError(f'{module}.{name} is no array')

@@ -46,7 +46,7 @@ def plan(
   paths = [found for path in inputs for found in matches(path)]
   found = [pair for path in paths for pair in expand(path, output)]
   if output is None:
-    jobs = [(file, with_suffix(file)) for file, _ in found]
+    jobs = beside([file for file, _ in found])
   elif picture_lib.is_writable(output) and not output.is_dir():
     if len(found) > 1 or paths[0].is_dir():
       raise InputError(f'{output}: a file cannot hold {len(found)} pictures')
@@ -60,6 +60,17 @@ def plan(
   jobs = list(dict.fromkeys(jobs))  # a file may be named, and in a folder too
   check_targets(jobs, uncertainty)
   return jobs
+
+
+def beside(files: Sequence[pathlib.Path]) -> list[Job]:
+  """Returns jobs whose results lie beside their inputs.
+
+  A shell's *.jpg names results of an earlier run too: they are left out.
+  """
+  earlier = {
+    made for file in files for made in results(with_suffix(file), True)
+  }
+  return [(file, with_suffix(file)) for file in files if file not in earlier]
 
 
 def is_picture_name(path: pathlib.Path) -> bool:

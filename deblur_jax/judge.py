@@ -64,9 +64,8 @@ class Test:
   def is_told(self) -> bool:
     """Returns whether the PSF is known of every picture, and all of it."""
     blur = self.config.data.blur
-    return not (
-      self.source.real or blur.local_probability or blur.level_probability
-    )
+    more = 'local_probability', 'level_probability', 'frame_probability'
+    return not (self.source.real or any(blur[name] for name in more))
 
   @property
   def fingerprint(self) -> str:

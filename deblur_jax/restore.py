@@ -246,20 +246,28 @@ def make_draw(flags: argparse.Namespace) -> Draw:
     samples = sampler.get('samples', UNCERTAIN_SAMPLES)
     sampler = {**sampler, 'samples': 1}
   models = [trained.load(workdir, sampler=sampler) for workdir in workdirs]
-  if not flags.uncertainty:
-    trained.check_sampler(sampler, models)
-  elif not any(model.family.draws for model in models):
-    names = ', '.join(model.name for model in models)
-    raise InputError(
-      f'--uncertainty: {names} draws no samples; use a diffusion model'
-    )
-  elif samples < 2:
-    raise InputError('--uncertainty takes at least 2 samples')
+  if flags.uncertainty:
+    check_uncertainty(models, samples)
+  trained.check_sampler(sampler, models)
   options = ('strength', 'ensemble', 'memory', 'tile')
   run = Restorer(models, **{name: getattr(flags, name) for name in options})
   return lambda pixels, name: (
     run.restore(pixels, name, sample) for sample in range(samples)
   )
+
+
+def check_uncertainty(models: Sequence[trained.Model], samples: int) -> None:
+  """Raises InputError where samples could not differ, or are too few."""
+  drawing = [model for model in models if model.family.draws]
+  if not drawing:
+    names = ', '.join(model.name for model in models)
+    raise InputError(
+      f'--uncertainty: {names} draws no samples; use a diffusion model'
+    )
+  if not any(model.config.sampler.nfe for model in drawing):
+    raise InputError('--uncertainty: without evaluations (nfe 0) none differ')
+  if samples < 2:
+    raise InputError('--uncertainty takes at least 2 samples')
 
 
 def percent(text: str) -> int:
@@ -305,7 +313,7 @@ def add_method_flags(parser: argparse.ArgumentParser) -> None:
   add(
     '--uncertainty',
     action='store_true',
-    help='also write the deviation over samples (diffusion)',
+    help='restore to the mean of 8 samples, and write their deviation too',
   )
   add('--device', choices=('cpu', 'gpu', 'tpu'), help='default: the fastest')
   add(

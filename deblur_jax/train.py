@@ -100,12 +100,15 @@ def train(
       progress(name, config, begin) as bar,
     ):
       saved = minutes = processes.agree(clock.minutes())
+      before = ()
       for done in range(begin + 1, config.steps + 1):
         batch, placed = next(batches)
         if done == 1 and processes.is_first():
           save_first_batch(config, batch, workdir)
         now, metrics = take_step(now, placed)
-        scores = None
+        # One step ahead of the devices and no more: SIGTERM waits for them all.
+        jax.block_until_ready(before)
+        before, scores = metrics, None
         if due(done, config.log.every_steps, config.steps):
           values = processes.scalars(metrics)
           check_skips(values, done, batch['id'])

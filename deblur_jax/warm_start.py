@@ -24,12 +24,15 @@ def load(
     InputError: none is given, and the predictor would stay untrained for ever;
       or one is given too late.
   """
-  if has_checkpoints(workdir):
-    if given and not config_lib.load_record(workdir).get('history'):
-      raise InputError(
-        f'--init_from={given}: the training in {workdir} began without it; '
-        'choose another --workdir, or delete this one'
-      )
+  begun = has_checkpoints(workdir)
+  late = given and begun and not config_lib.load_record(workdir).get('history')
+  # Others' view of a shared folder may be older.
+  if processes.agree(bool(late)):
+    raise InputError(
+      f'--init_from={given}: the training in {workdir} began without it; '
+      'choose another --workdir, or delete this one'
+    )
+  if processes.agree(begun):
     return None
   if given:
     return trained.load(pathlib.Path(given))

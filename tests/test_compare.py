@@ -340,6 +340,14 @@ def test_page_escapes_and_markdown_marks(tmp_path):
   assert '| **<2>** |' in document.markdown(blocks, tmp_path)
 
 
+@pytest.mark.parametrize('part', ['local', 'level', 'frame'])
+def test_a_kernel_is_told_where_it_is_all_of_the_blur(part):
+  config = tiny_config().unlock()
+  assert judge.open_test(config, None).is_told
+  config.data.blur[f'{part}_probability'] = 0.5
+  assert not judge.open_test(config, None).is_told
+
+
 def test_tests_on_one_data_set_are_told_apart_by_their_blur():
   first = tiny_config().unlock()
   second = first.copy_and_resolve_references()

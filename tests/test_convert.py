@@ -149,17 +149,27 @@ def test_what_torch_notes_beside_the_tensors_is_no_hindrance(tmp_path):
   assert convert.read_state_dict(path) == {}  # the count is no tensor
 
 
+def test_names_of_a_parallel_training_are_those_of_its_network(tmp_path):
+  path = tmp_path / 'net.safetensors'
+  parallel = {f'module.{name}': value for name, value in official().items()}
+  safetensors.numpy.save_file(parallel, path)
+  assert convert.read_state_dict(path).keys() == official().keys()
+
+
 @pytest.mark.slow
 def test_files_of_torch_itself_are_read(tmp_path):
   torch = pytest.importorskip('torch')
   weights = {k: torch.tensor(v) for k, v in official().items()}
   weights['intro.bias'] = torch.arange(16.0)[::2]  # not contiguous
   path = tmp_path / 'net.pth'
+  weights['ending.bias'] = torch.nn.Parameter(weights['ending.bias'])
+  weights['intro.weight'] = weights['intro.weight'].bfloat16()
   torch.save({'params': weights, 'epoch': 3}, path)
   read = convert.read_state_dict(path)
   assert read.keys() == weights.keys()
   for name, tensor in weights.items():
-    np.testing.assert_array_equal(read[name], tensor.numpy())
+    wanted = tensor.detach().float().numpy()
+    np.testing.assert_array_equal(read[name].astype(np.float32), wanted)
 
 
 def random_peer():

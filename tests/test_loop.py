@@ -3,6 +3,7 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -55,6 +56,36 @@ def test_fifty_steps_wait_at_log_lines_and_compile_nothing_twice(
   assert len(programs) == 5 + 2
   assert programs[0] > 0
   assert programs[3] == programs[-1] == len(compiled)
+
+
+def test_the_host_is_one_step_ahead_and_no_more(monkeypatch, tmp_path):
+  """SIGTERM is heeded after what is queued, which could be minutes."""
+  config = tiny_config().unlock()
+  config.steps = 6
+  config.log.every_steps = 100
+  config.eval.every_steps = config.checkpoint.every_steps = 100
+  make_step, finished, queued = train.make_step, [], []
+  # Some work: no step would be done by chance.
+  work = jax.jit(
+    lambda x: jax.lax.fori_loop(0, 100, lambda _, a: a @ a, x)[0, 0]
+  )
+
+  def make_slow_step(*arguments):
+    take_step = make_step(*arguments)
+
+    def slow_step(now, batch):
+      finished.append([metrics['slow'].is_ready() for metrics in queued])
+      now, metrics = take_step(now, batch)
+      queued.append({**metrics, 'slow': work(jnp.eye(400))})
+      return now, queued[-1]
+
+    return slow_step
+
+  monkeypatch.setattr(train, 'make_step', make_slow_step)
+  train.train(config, tmp_path, 'tiny')
+  assert len(finished) == 6
+  assert all(all(ready[:-1]) for ready in finished)
+  assert not all(ready[-1] for ready in finished[2:])  # and one ahead it is
 
 
 def test_the_record_stays_that_of_the_code_that_trained(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pillow_heif
 import pytest
 import tifffile
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
 from deblur_jax.data import pictures
 from deblur_jax.imaging import picture as picture_lib
@@ -156,6 +156,122 @@ def test_what_a_result_tells_of_itself_is_true(tmp_path):
     assert camera[ExifTags.Base.ExifImageWidth] == 16
     assert camera[ExifTags.Base.ExifImageHeight] == 24
     assert image.info['comment'] == b'of my garden'
+
+
+LAYOUT = {
+  'cropped since': {ExifTags.Base.ImageLength: 3000},
+  'other colours': {ExifTags.Base.PhotometricInterpretation: 6},
+  'all it has': {256: 24, 257: 16, 0x0112: 6},
+}
+"""Tags of how a camera's file was laid out, left in JPEG files."""
+
+
+@pytest.mark.parametrize('extension', ['jpg', 'png', 'tif'])
+@pytest.mark.parametrize('layout', LAYOUT)
+def test_what_the_camera_told_goes_into_tiff(tmp_path, layout, extension):
+  path, made = tmp_path / f'a.{extension}', tmp_path / 'b.tif'
+  exif = Image.Exif()
+  if extension != 'tif':
+    exif.update(LAYOUT[layout])
+  exif[ExifTags.Base.Make] = 'maker'
+  exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] = 400
+  exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] = 'N'
+  about = {'exif': exif.tobytes(), 'compression': 'raw'}
+  Image.fromarray(picture(24, 16)).save(path, **about)
+  read = picture_lib.read(path)
+  assert picture_lib.write(read, made) == ()
+  with Image.open(made) as image:
+    np.testing.assert_array_equal(np.asarray(image), read.pixels)
+    exif = image.getexif()
+    camera = exif.get_ifd(ExifTags.IFD.Exif)
+    place = exif.get_ifd(ExifTags.IFD.GPSInfo)
+  assert exif[ExifTags.Base.Make] == 'maker'
+  assert camera[ExifTags.Base.ISOSpeedRatings] == 400
+  assert place[ExifTags.GPS.GPSLatitudeRef] == 'N'
+
+
+@pytest.mark.parametrize('extension', ['tif', 'png', 'jpg', 'bmp'])
+def test_a_resolution_that_is_no_number_is_dropped(tmp_path, extension):
+  path, made = tmp_path / 'a.tif', tmp_path / f'b.{extension}'
+  without = {tag: TiffImagePlugin.IFDRational(0, 0) for tag in (282, 283)}
+  Image.fromarray(picture(16, 24)).save(path, tiffinfo=without)
+  read = picture_lib.read(path)
+  assert 'dpi' not in read.info
+  picture_lib.write(read, made)
+  assert pictures.read_rgb(made).shape == (16, 24, 3)
+
+
+@pytest.mark.parametrize('name', ['a.dng', 'a.nef', 'a.tif', 'a.cr3'])
+def test_raw_files_are_no_pictures(tmp_path, name):
+  path = tmp_path / name
+  if name == 'a.cr3':
+    path.write_bytes(b'ftypcrx')
+  else:  # the small picture that the first page holds
+    told = {ExifTags.Base.DNGVersion: bytes((1, 4, 0, 0))}
+    tags = {} if name == 'a.nef' else told
+    Image.fromarray(picture(16, 24)).save(path, 'TIFF', tiffinfo=tags)
+  with pytest.raises(InputError, match=f'{name}: a raw file; export it'):
+    picture_lib.read(path)
+
+
+def test_bitmaps_of_5_and_6_bits_are_read(tmp_path):
+  levels = np.uint16([[0b11111_000000_00000, 0b00000_111111_11111]])
+  header = struct.pack('<IiiHHI', 40, 2, 1, 1, 16, 3) + bytes(20)
+  masks = struct.pack('<3I', 0b11111 << 11, 0b111111 << 5, 0b11111)
+  start = 14 + len(header) + len(masks)
+  path = tmp_path / 'a.bmp'
+  path.write_bytes(
+    b'BM'
+    + struct.pack('<III', start + 4, 0, start)
+    + header
+    + masks
+    + levels.tobytes()
+  )
+  got = picture_lib.read(path)
+  assert got.notes == ()
+  np.testing.assert_array_equal(got.pixels, [[(255, 0, 0), (0, 255, 255)]])
+
+
+def deep_files():
+  """What of 16 bits only 8 are read of."""
+  colours = picture(9, 12).astype('>u2') * 257
+  grey = colours[..., 0]
+  size = b'12 9 65535\n'
+  signed, inks = io.BytesIO(), io.BytesIO()
+  tifffile.imwrite(
+    signed, (grey // 2).astype(np.int16), photometric='minisblack'
+  )
+  tifffile.imwrite(
+    inks, np.zeros((9, 12, 4), np.uint16), photometric='separated'
+  )
+  return {
+    'a.ppm': b'P6 ' + size + colours.tobytes(),
+    'a.pgm': b'P5 ' + size + grey.tobytes(),
+    'signed.tif': signed.getvalue(),
+    'inks.tif': inks.getvalue(),
+  }
+
+
+@pytest.mark.parametrize('name', deep_files())
+def test_bits_that_are_lost_are_told(tmp_path, name):
+  path = tmp_path / name
+  path.write_bytes(deep_files()[name])
+  got = picture_lib.read(path)
+  assert got.pixels.dtype == np.uint8
+  assert got.notes[0] == '16 bits became 8'
+
+
+@pytest.mark.parametrize('wide', [False, True])
+def test_colours_beyond_srgb_are_told(tmp_path, wide):
+  heic, png = tmp_path / 'a.heic', tmp_path / 'a.png'
+  image = Image.fromarray(picture(24, 16))
+  image.save(heic, color_primaries=12 if wide else 1)
+  gamma = PngImagePlugin.PngInfo()
+  gamma.add(b'gAMA', struct.pack('>I', 100_000 if wide else 45_455))
+  image.save(png, pnginfo=gamma)
+  told = ('that its colours are not of sRGB is not kept',) if wide else ()
+  for path in (heic, png):
+    assert picture_lib.read(path).notes == told
 
 
 def test_no_resolution_is_made_up(tmp_path):

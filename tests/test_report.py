@@ -123,6 +123,31 @@ def test_differences_are_to_the_baseline_and_to_the_first_of_others(
   assert found[names[0]] == {'psnr': [value]}
 
 
+def test_an_unknown_training_is_no_training_of_zero():
+  records = [
+    {
+      'config': name,
+      'family': 'cnn',
+      'made_of': [[name, 1, '']],
+      'training_images': images,
+      'training_minutes': images / 10,
+      'parameters': 1000,
+      'gmacs_per_megapixel': 1.0,
+      'ms_per_image': 2.0,
+    }
+    for name, images in (('ours', 80), ('converted', 0))
+  ]
+  made = [results.Result(record, [], pathlib.Path()) for record in records]
+  section = results.Section('test', made)
+  words = experiment.state_budget([section], 'images')
+  assert words.endswith('images seen in training: ours 80, converted unknown.')
+  alone = results.Section('test', made[:1])
+  assert 'the same' in experiment.state_budget([alone], 'images')
+  ours, converted = experiment.cost_table(section).rows
+  assert ours[-2:] == ['8.0', '80']
+  assert converted[-2:] == ['-', '-']
+
+
 @pytest.mark.parametrize('groups', ['aa', 'ab'])
 def test_few_photographs_have_no_interval_and_prove_nothing(groups):
   summary = statistics.summary([31.0, 29.0], list(groups))

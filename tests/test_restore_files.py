@@ -68,6 +68,15 @@ def test_globs_and_folders_are_searched(workdir, tmp_path):
     assert stdout.count(' -> ') == (4 if asked != beside else 2)
   assert not list(tmp_path.rglob('.*_deblurred*'))
   assert not list(tmp_path.rglob('*_deblurred_deblurred*'))
+  unquoted = sorted((tmp_path / 'in').glob('[!.]*.png'))
+  assert len(unquoted) == 4
+  save(tmp_path / 'in' / 'e.png', picture())
+  status, stdout, stderr = restored(
+    workdir, *unquoted, tmp_path / 'in' / 'e.png'
+  )
+  assert status == 0, stderr
+  assert '2 of 3 results are there already' in stderr
+  assert stdout.count(' -> ') == 1
 
 
 @pytest.mark.parametrize('name', ['photo', 'photo.psd'])

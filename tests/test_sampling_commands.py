@@ -147,12 +147,24 @@ def test_no_uncertainty_replaces_another(workdir, tmp_path):
   assert not (tmp_path / 'photo_deblurred.png').exists()
 
 
-def test_one_sample_has_no_uncertainty(workdir, tmp_path):
+@pytest.mark.parametrize(
+  ('flags', 'words'),
+  [
+    (['--samples=1'], 'at least 2 samples'),
+    (['--sampler.name=dpm_solver', '--eta=1'], '--sampler.eta'),
+    (['--model=diffusion', '--nfe=0'], 'nfe 0'),
+  ],
+)
+def test_samples_that_do_not_differ_have_no_uncertainty(
+  workdir, tmp_path, flags, words
+):
   path = save(tmp_path / 'photo.png', picture())
-  flags = (f'--workdir={workdir}', '--uncertainty', '--samples=1', path)
-  done = command('restore', *flags)
+  if not any(flag.startswith('--model') for flag in flags):
+    flags = [f'--workdir={workdir}', *flags]
+  done = command('restore', '--uncertainty', *flags, path)
   assert done.returncode == 2
-  assert 'at least 2 samples' in done.stderr
+  assert words in done.stderr
+  assert not (tmp_path / 'photo_deblurred.png').exists()
 
 
 @pytest.mark.parametrize(

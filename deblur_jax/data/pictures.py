@@ -23,6 +23,14 @@ HEIC = frozenset(('.heic', '.heif', '.hif'))
 EXTENSIONS = HEIC | frozenset(
   ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.tif', '.tiff', '.webp')
 )
+RAW = frozenset(
+  (
+    *('.3fr', '.arw', '.cr2', '.cr3', '.dng', '.erf', '.iiq', '.kdc', '.mos'),
+    *('.mrw', '.nef', '.nrw', '.orf', '.pef', '.raf', '.rw2', '.rwl', '.srw'),
+  )
+)
+"""Of what cameras record; many are TIFF files, whose first picture is small."""
+NO_RAW = 'a raw file; export it as TIFF or JPEG'
 MAX_PIXELS = 500_000_000
 WHITE = {'F': 1.0, **dict.fromkeys(('I', 'I;16', 'I;16B', 'I;16L'), 65535.0)}
 """By Pillow's modes of more than 8 bits: the level of full scale."""
@@ -100,13 +108,15 @@ def opened(
   """Opens a picture file; what Pillow raises while it is open is told so too.
 
   Raises:
-    InputError: the file is missing, truncated, not a picture, of levels that
-      have no full scale, or larger than `max_pixels`: a small file can hold
-      more pixels than memory does.
+    InputError: the file is missing, truncated, not a picture, a raw file, of
+      levels that have no full scale, or larger than `max_pixels`: a small file
+      can hold more pixels than memory does.
   """
   Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is below large photographs
   try:
     with Image.open(path) as image:
+      if is_raw(image, path):
+        raise InputError(f'{path}: {NO_RAW}')
       if image.width * image.height > max_pixels:
         raise InputError(
           f'{path}: {image.width}x{image.height} pixels; the limit is '
@@ -129,10 +139,19 @@ def opened(
       raise InputError(
         f"{path}: HEIC takes the extra 'heic'; see Install in the README"
       ) from None
+    if path.suffix.lower() in RAW:
+      raise InputError(f'{path}: {NO_RAW}') from None
     raise InputError(f'{path}: not a picture that can be read') from None
   except BROKEN as error:
     reason = str(error) or 'unreadable'
     raise InputError(f'{path}: broken picture ({reason})') from None
+
+
+def is_raw(image: Image.Image, path: pathlib.Path) -> bool:
+  """Whether an opened file is of a camera's raw format, told as TIFF."""
+  return image.format == 'TIFF' and (
+    path.suffix.lower() in RAW or ExifTags.Base.DNGVersion in image.tag_v2
+  )
 
 
 def turn_upright(image: Image.Image) -> None:

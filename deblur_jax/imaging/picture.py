@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ QUALITY = 95
 """Of JPEG, WebP and HEIC results."""
 
 GREY_MODES = ('1', 'L', 'LA', 'La', 'I', 'F')
-DEEP = frozenset(('.png', '.tif', '.tiff'))
+TIFF = frozenset(('.tif', '.tiff'))
+DEEP = TIFF | {'.png'}
 """Formats that hold 16 bits."""
 JPEG = frozenset(('.jpg', '.jpeg', '.jfif'))
 OPAQUE = JPEG | {'.bmp'}
@@ -34,7 +36,11 @@ DESCRIPTIVE = {
   ExifTags.IFD.Exif,
   ExifTags.IFD.GPSInfo,
 }
-"""EXIF tags that may go from one TIFF file to another."""
+"""EXIF tags that may go to or from TIFF files, whose others are layout."""
+SRGB_PRIMARIES = 1, 2
+"""Of HEIC's nclx profiles (ITU-T H.273): BT.709, which sRGB has; not told."""
+SRGB_GAMMA = 1 / 2.2
+"""That PNG files tell of sRGB."""
 MM_PER_INCH = 25.4
 VIPS_FIELDS = {'exif': 'exif-data', 'icc_profile': 'icc-profile-data'}
 LUMA = np.float32([0.299, 0.587, 0.114])
@@ -67,17 +73,8 @@ def read(path: pathlib.Path, max_pixels: int = pictures.MAX_PIXELS) -> Picture:
     InputError: the file is missing, truncated, too large or not a picture.
   """
   with pictures.opened(path, max_pixels) as image:
-    notes = []
-    frames = getattr(image, 'n_frames', 1)
-    if frames > 1:
-      notes.append(f'the first of {frames} frames')
-    # Pillow tells it of HEIC alone.
-    bits = 32 if image.mode == 'F' else image.info.get('bit_depth', 8)
-    if bits > 8:
-      notes.append(f'{bits} bits became 8')
-    if image.mode == 'CMYK':
-      notes.append('CMYK became RGB')
-    if is_deep(image):
+    deep, notes = is_deep(image), unkept(image)
+    if deep:
       pixels, alpha, grey = read_deep(path)
     else:
       pictures.turn_upright(image)
@@ -91,11 +88,51 @@ def read(path: pathlib.Path, max_pixels: int = pictures.MAX_PIXELS) -> Picture:
   return Picture(pixels, alpha, grey, info, tuple(notes))
 
 
-def is_deep(image: Image.Image) -> bool:
-  """Whether an opened file holds 16 bits, which Pillow cuts to 8 in colour."""
+def unkept(image: Image.Image) -> list[str]:
+  """Says what of an opened file's first frame is not kept."""
+  notes = []
+  frames = getattr(image, 'n_frames', 1)
+  if frames > 1:
+    notes.append(f'the first of {frames} frames')
+  bits = bits_of(image)
+  if bits > 8 and not is_deep(image):
+    notes.append(f'{bits} bits became 8')
+  if image.mode == 'CMYK':
+    notes.append('CMYK became RGB')
+  if 'icc_profile' not in image.info and not is_srgb(image):
+    notes.append('that its colours are not of sRGB is not kept')
+  return notes
+
+
+def bits_of(image: Image.Image) -> int:
+  """Returns the bits of a channel of an opened file, 8 where Pillow has 8."""
+  if image.mode == 'F':
+    return 32
+  wide = [part.args[1] > 255 for part in image.tile if part[0] == 'ppm']
+  if image.mode.startswith('I') or holds_16(image) or any(wide):
+    return 16
+  return image.info.get('bit_depth', 8)  # told of HEIC alone
+
+
+def holds_16(image: Image.Image) -> bool:
+  """Whether an opened file has 16 bits, which Pillow cuts to 8 in colour."""
+  if image.format not in ('PNG', 'TIFF'):
+    return False  # BMP's 'BGR;16' is of 5 and 6 bits
   raw = [image.mode, *(str(part.args) for part in image.tile)]
-  told = image.mode != 'CMYK' and any(';16' in word for word in raw)
-  return told or pictures.is_deep_planar(image)
+  return any(';16' in word for word in raw) or pictures.is_deep_planar(image)
+
+
+def is_deep(image: Image.Image) -> bool:
+  """Whether an opened file's 16 bits can be kept."""
+  return image.mode != 'CMYK' and holds_16(image)
+
+
+def is_srgb(image: Image.Image) -> bool:
+  """Whether a picture without a colour profile is one of sRGB."""
+  told = image.info.get('nclx_profile', {})
+  gamma = image.info.get('gamma', SRGB_GAMMA)
+  primaries = told.get('color_primaries', SRGB_PRIMARIES[0])
+  return primaries in SRGB_PRIMARIES and abs(gamma - SRGB_GAMMA) < 0.01
 
 
 def read_deep(
@@ -132,8 +169,11 @@ def read_alpha(image: Image.Image) -> np.ndarray | None:
 def read_info(image: Image.Image) -> dict[str, Any]:
   """Returns the metadata that a result keeps, but for EXIF data."""
   names = ['comment', 'xmp']
-  if image.format != 'TIFF' or ExifTags.Base.XResolution in image.tag_v2:
-    names.append('dpi')  # else it is Pillow's own guess
+  guessed = (
+    image.format == 'TIFF' and ExifTags.Base.XResolution not in image.tag_v2
+  )
+  if not guessed and np.isfinite(np.float64(image.info.get('dpi', 0))).all():
+    names.append('dpi')
   if image.mode != 'CMYK':  # whose profile would colour the result wrongly
     names.append('icc_profile')
   return {name: image.info[name] for name in names if image.info.get(name)}
@@ -150,17 +190,20 @@ def read_exif(image: Image.Image, shape: tuple[int, int]) -> dict[str, bytes]:
     One of `pictures.BROKEN_EXIF`.
   """
   exif = image.getexif()
-  if image.format == 'TIFF':  # its other tags say how the file is laid out
-    dropped = set(exif) - DESCRIPTIVE
-  else:
-    dropped = {ExifTags.Base.Orientation} & set(exif)
-  for tag in dropped:
-    del exif[tag]
+  if image.format == 'TIFF':
+    keep_descriptive(exif)
+  exif.pop(ExifTags.Base.Orientation, None)
   if ExifTags.IFD.Exif in exif:
     camera = exif.get_ifd(ExifTags.IFD.Exif)
     sides = ExifTags.Base.ExifImageHeight, ExifTags.Base.ExifImageWidth
     camera |= {k: n for k, n in zip(sides, shape, strict=True) if k in camera}
   return {'exif': exif.tobytes()} if exif else {}
+
+
+def keep_descriptive(exif: Image.Exif) -> None:
+  """Drops, in place, what tells how a TIFF file is laid out."""
+  for tag in set(exif) - DESCRIPTIVE:
+    del exif[tag]
 
 
 def is_writable(path: pathlib.Path) -> bool:
@@ -241,19 +284,31 @@ def write_shallow(picture: Picture, path: pathlib.Path, quality: int) -> None:
   channels = channels_of(picture)
   if channels.shape[2] == 1:
     channels = channels[..., 0]
-  if path.suffix.lower() in ('.tif', '.tiff'):
-    how = {'compression': 'tiff_adobe_deflate'}
+  if path.suffix.lower() in TIFF:
+    how = tiff_options(picture.info)
   else:
     how = {'quality': quality}
   if path.suffix.lower() in JPEG:
     # What was sharpened is not to lose half of its colours' resolution.
     how['subsampling'] = 0 if quality >= 90 else 2
   try:
-    Image.fromarray(channels).save(path, **how, **picture.info)
+    Image.fromarray(channels).save(path, **(picture.info | how))
   except OSError:
     raise
-  except pictures.BROKEN as error:  # larger than the format holds, for one
+  except (*pictures.BROKEN, RuntimeError) as error:
+    # Larger than the format holds, for one, or a tag that TIFF cannot.
     raise OSError(str(error)) from None
+
+
+def tiff_options(info: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns how Pillow is to write 8 bits as TIFF, with what EXIF data."""
+  exif = Image.Exif()
+  exif.load(info.get('exif', b''))
+  keep_descriptive(exif)
+  # Pillow cannot write the camera's tags into compressed files.
+  nested = {ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo} & set(exif)
+  compression = 'raw' if nested else 'tiff_adobe_deflate'
+  return {'compression': compression, 'exif': exif}
 
 
 def write_deep(picture: Picture, path: pathlib.Path) -> None:

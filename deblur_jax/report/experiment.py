@@ -125,18 +125,21 @@ def describe_section(section: Section, output: pathlib.Path) -> Iterator[Block]:
 
 
 def state_budget(sections: Sequence[Section], budget: str) -> str:
-  """Says whether the trained models had the same budget."""
+  """Says whether the trained models had the same budget, where it is known."""
   key, words = BUDGETS[budget]
   spent = {
-    result.name: result.record[key]
+    result.name: result.record[key] if result.is_known else math.nan
     for section in sections
     for result in section.results
     if result.trained_alone
   }
   low, high = min(spent.values()), max(spent.values())
-  if high <= SAME * low:
+  if high <= SAME * low and not any(map(math.isnan, spent.values())):
     return f'Budget: the same for all models, {high:,.0f} {words}.'
-  each = ', '.join(f'{name} {value:,.0f}' for name, value in spent.items())
+  each = ', '.join(
+    f'{name} {"unknown" if math.isnan(value) else f"{value:,.0f}"}'
+    for name, value in spent.items()
+  )
   return f'Budget: NOT the same for all models; {words}: {each}.'
 
 
@@ -243,7 +246,9 @@ def cost_table(section: Section) -> Table:
       f'{record["training_images"]:,}',
     ]
     if not count:
-      spent = ['-', '-', spent[2], '-', '-']
+      spent[:2] = ['-', '-']
+    if not result.is_known:
+      spent[3:] = ['-', '-']
     rows.append([result.name, *spent])
   return Table(header, rows)
 

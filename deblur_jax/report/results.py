@@ -53,6 +53,11 @@ class Result:
     )
 
   @property
+  def is_known(self) -> bool:
+    """Whether its training is told: that of converted weights is not."""
+    return self.record['training_images'] > 0
+
+  @property
   def is_baseline(self) -> bool:
     """Returns whether it is the network that others are measured by."""
     return self.trained_alone and self.record['model'] == BASELINE

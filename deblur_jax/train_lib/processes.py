@@ -103,16 +103,18 @@ def wait_for_all() -> None:
 
 
 def agree(value: float) -> float:
-  """Returns the first process's value, in all of them."""
+  """Returns the first process's value, in all of them; an int stays one."""
   if jax.process_count() == 1:
     return value
-  return multihost_utils.broadcast_one_to_all(np.float32(value)).tolist()
+  kind = np.int32 if isinstance(value, int) else np.float32
+  return multihost_utils.broadcast_one_to_all(kind(value)).tolist()
 
 
 def to_host(tree: Any) -> Any:
   """Returns all of a tree's arrays as numpy, in every process.
 
-  It waits for the devices, and nothing else in training does.
+  It waits for the devices, as nothing else in training does but for the step
+  before the last.
   """
 
   def gather(array: Any) -> Any:
