@@ -63,6 +63,20 @@ def base_config() -> ConfigDict:
 
   config.log = ConfigDict()
   config.log.every_steps = 50
+  return _without_new_keys(config)
+
+
+def _without_new_keys(config: ConfigDict) -> ConfigDict:
+  """Has misspelt keys refused, in config files too.
+
+  Only a network of one's own, models/NAME.py, may bring fields: `model.NAME`.
+  """
+  config.lock()
+  for networks in (config.model, config.predictor):
+    networks.unlock()
+    for fields in networks.values():
+      if isinstance(fields, ConfigDict):
+        fields.lock()
   return config
 
 
@@ -187,13 +201,19 @@ def load_file(spec: str) -> ConfigDict:
   """Reads 'configs/FILE.py' or 'configs/FILE.py:ARGUMENT', locked.
 
   Raises:
-    InputError: there is no such file, or it refuses the argument.
+    InputError: there is no such file, it refuses the argument, or it sets a key
+      that no config has.
   """
   path, argument = options.config_path(spec), spec.partition(':')[2]
   module_spec = importlib.util.spec_from_file_location('config_file', path)
   module = importlib.util.module_from_spec(module_spec)
   module_spec.loader.exec_module(module)
-  config = module.get_config(argument) if argument else module.get_config()
+  try:
+    config = module.get_config(argument) if argument else module.get_config()
+  except (AttributeError, KeyError) as error:
+    raise InputError(f'{path}: {options.key_reason(error)}') from error
+  except TypeError as error:
+    raise InputError(f'{path}: {error}') from error
   return config.lock()
 
 

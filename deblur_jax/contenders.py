@@ -53,7 +53,7 @@ class Contender:
     sampler: how samples are drawn, or how each of several models draws them.
     parameters: how many it restores with.
     macs: () -> multiply-accumulates for one megapixel; 0 where it has none.
-    training_images: that its models were trained on.
+    training_images: that its models were trained on; 0 where that is unknown.
     training_minutes: that its models were trained for.
   """
 
@@ -175,7 +175,10 @@ def _trained(
     made_of=tuple((model.name, model.step, model.mark) for model in models),
     parameters=sum(map(count_parameters, models)),
     macs=functools.partial(_macs, restore, params),
-    training_images=sum(run.images for run in runs),
+    # Of what was converted, none can tell.
+    training_images=sum(run.images for run in runs)
+    if all(run.images for run in runs)
+    else 0,
     training_minutes=sum(run.minutes for run in runs),
     sampler=samplers if len(models) > 1 else sampler_of(models[0]),
   )

@@ -2,6 +2,7 @@
 
 import itertools
 import pathlib
+import re
 
 from absl import flags
 from ml_collections import config_flags
@@ -28,6 +29,14 @@ def config_path(spec: str) -> pathlib.Path:
   if path.suffix != '.py' or not path.is_file():
     raise InputError(f'{path}: no such config file; see configs/')
   return path
+
+
+def key_reason(error: AttributeError | KeyError) -> str:
+  """Returns in one line what a config says of a key, less all that it holds."""
+  inner = error.args[0]  # of a config's AttributeError: a KeyError
+  told = inner if isinstance(inner, str) else inner.args[0]
+  folded = ' '.join(told.split())
+  return re.sub(r' and cannot be added .*"(?= Did you mean|$)', '.', folded)
 
 
 def parse(argv: list[str]) -> flags.FlagValues:
@@ -58,9 +67,10 @@ def parse(argv: list[str]) -> flags.FlagValues:
     if values.config is not None:
       values.config.lock()  # fails where the file could not be loaded
   except (AttributeError, KeyError) as error:
-    inner = error.args[0]  # of an AttributeError: a KeyError
-    key = ' '.join((inner if isinstance(inner, str) else inner.args[0]).split())
-    raise InputError(f'no such config key: {key}') from None
+    raise InputError(f'no such config key: {key_reason(error)}') from None
   except (flags.Error, OSError, TypeError, ValueError) as error:
-    raise InputError(' '.join(str(error).split())) from None
+    told = str(error)
+    if 'Traceback' in told:  # of a config file, which absl puts in its message
+      told = told.strip().splitlines()[-1]
+    raise InputError(' '.join(told.split())) from None
   return values

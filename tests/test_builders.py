@@ -317,6 +317,26 @@ def test_mixture_of_test_pictures_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
+  'clip', ['GOPR1/{}', 'train_{}/000', 'scene/{}', 'GOPR1/{}_gamma']
+)
+def test_blurred_pictures_are_not_taken_for_sharp_ones(tmp_path, clip):
+  for side in ('blur', 'sharp'):
+    save(tmp_path / 'train' / clip.format(side) / '0.png', picture())
+  for name in ('folder', 'mixture'):
+    changes = {'subset': '.'} if name == 'mixture' else {}
+    settings = data_config(name, tmp_path, pairs='synthetic', **changes)
+    with pytest.raises(InputError, match=r'train: pairs in .*train/blur and'):
+      sources.load_builder(settings)
+  with pytest.raises(InputError, match='pairs in'):
+    sources.open_folder(tmp_path / 'train')
+
+
+def test_crops_are_no_larger_than_what_is_stored(tmp_path):
+  with pytest.raises(InputError, match='crop=768: at most 512'):
+    sources.open_splits(data_config('folder', tmp_path, crop=768))
+
+
+@pytest.mark.parametrize(
   ('subset', 'message'),
   [
     ('photos,nowhere', 'nowhere: no such folder'),

@@ -290,6 +290,10 @@ def test_a_cascade_was_trained_as_long_as_its_distinct_runs():
   both = contenders.cascade(first, last)
   assert both.training_images == 480 + 160
   assert both.training_minutes == 2.0
+  converted = trained.Run('nafnet', 0, 0, 0.0)
+  first = dataclasses.replace(first, runs=(converted, early))
+  assert contenders.of_model(first).training_images == 0  # nobody knows
+  assert contenders.cascade(first, last).training_images == 0
 
 
 def test_a_cascade_is_made_of_samplers_too():

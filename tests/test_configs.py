@@ -9,6 +9,7 @@ import re
 import jax
 import jax.numpy as jnp
 import pytest
+from ml_collections import ConfigDict
 
 from deblur_jax import config as config_lib
 from deblur_jax import dry_run, options, ranges, train, trained
@@ -100,6 +101,37 @@ def test_unknown_config_is_refused(spec, monkeypatch):
   monkeypatch.chdir(ROOT)
   with pytest.raises(InputError, match='none.py|tiny|README.md'):
     config_lib.load_file(spec)
+
+
+@pytest.mark.parametrize(
+  ('line', 'words'),
+  [
+    ('stpes = 3', 'Key "stpes" does not exist. Did you mean "steps"'),
+    ('data.blur.sigmas = 1, 2', 'Key "sigmas" does not exist'),
+    ('model.nafnet.widht = 8', 'Key "widht" does not exist'),
+    ('data.crop = 64.5', "Could not override field 'crop'"),
+  ],
+)
+def test_a_file_may_not_misspell(line, words, tmp_path):
+  path = tmp_path / 'mine.py'
+  path.write_text(
+    'from deblur_jax.config import base_config\n\n\ndef get_config():\n'
+    f'  config = base_config()\n  config.{line}\n  return config\n'
+  )
+  for load in (
+    lambda: config_lib.load_file(str(path)),
+    lambda: options.parse(['main', f'--config={path}']),
+  ):
+    with pytest.raises(InputError, match=re.escape(words)) as refused:
+      load()
+    assert '\n' not in str(refused.value)
+    assert len(str(refused.value)) < 200
+
+
+def test_a_network_of_ones_own_brings_its_fields():
+  config = config_lib.base_config()
+  config.model.mine = ConfigDict({'features': 4})
+  assert config.lock().model.mine.features == 4
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,8 @@ def test_order_depends_on_seed_and_step_alone():
   )
 
 
-def test_a_few_batches_are_read_ahead():
+def test_a_few_batches_are_read_ahead(monkeypatch):
+  monkeypatch.setattr('os.cpu_count', lambda: 2)  # more cores, more batches
   read, source = [], examples()
 
   def counted(index):
@@ -103,6 +104,22 @@ def test_small_pictures_are_mirrored_up_to_the_crop():
   data = data_config(crop=32)
   (batch,) = take(pipeline.train_batches(examples(), data, 0), 1)
   assert batch['sharp'].shape == (4, 32, 32, 3)
+
+
+@pytest.mark.parametrize('sides', [(32, 32), (40, 48), (90, 35)])
+def test_what_is_mirrored_lies_in_the_margin(sides):
+  rows, columns = np.indices(sides)
+  places = np.stack([rows, columns, rows], -1).astype(np.uint8)
+  example = {'name': 'a', 'sharp': places}
+  margin, crop = 10, 32
+  cut = slice(margin, margin + crop)
+  for seed in range(20):
+    row = pipeline.augment(
+      example, crop + 2 * margin, np.random.default_rng(seed), margin
+    )
+    assert row['sharp'].shape == (52, 52, 3)
+    seen = row['sharp'][cut, cut, :2].reshape(-1, 2)
+    assert len(np.unique(seen, axis=0)) == crop**2
 
 
 def test_uneven_share_is_refused():

@@ -103,14 +103,19 @@ def augment(
   turns, mirrored = rng.integers(4), rng.integers(2)
 
   def change(image: np.ndarray) -> np.ndarray:
-    square = pad(image[top : top + cut, left : left + cut], cut, cut)
-    if border:
-      rim = (border, border)
-      square = np.pad(square, (rim, rim, (0, 0)), 'symmetric')
+    square = image[top : top + cut, left : left + cut]
+    # Evenly, so that what is mirrored lies in the margin as far as it can.
+    square = np.pad(square, (*around(square, side), (0, 0)), 'symmetric')
     turned = np.rot90(square, turns)
     return np.ascontiguousarray(turned[:, ::-1] if mirrored else turned)
 
   return _row(example, example['name'], change)
+
+
+def around(image: np.ndarray, side: int) -> list[tuple[int, int]]:
+  """Returns what is missing of a square of `side` above, below, and beside."""
+  missing = [side - length for length in image.shape[:2]]
+  return [(count // 2, count - count // 2) for count in missing]
 
 
 def pad(image: np.ndarray, height: int, width: int) -> np.ndarray:

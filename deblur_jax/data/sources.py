@@ -61,13 +61,18 @@ def builder_class(name: str) -> type[base.PairBuilder]:
   Raises:
     InputError: there is none.
   """
+  path = f'deblur_jax.data.builders.{name}'
   try:
-    module = importlib.import_module(f'deblur_jax.data.builders.{name}')
-    return module.Builder
-  except (ModuleNotFoundError, AttributeError):
-    raise InputError(
-      f'config.data.name={name}: no such file in data/builders/'
-    ) from None
+    return importlib.import_module(path).Builder
+  except ModuleNotFoundError as error:
+    if error.name != path:
+      raise  # of what the file itself needs
+  except AttributeError:
+    pass
+  raise InputError(
+    f'config.data.name={name}: no such file in data/builders/, or no Builder '
+    'in it'
+  )
 
 
 def load_builder(data) -> tfds.core.DatasetBuilder:
@@ -121,8 +126,13 @@ def open_splits(data) -> dict[str, Examples]:
   """Returns all splits: a missing one must not show after days of training.
 
   Raises:
-    InputError: as `open_split`.
+    InputError: as `open_split`, or crops larger than pictures are stored.
   """
+  if data.crop > base.TILE:
+    raise InputError(
+      f'config.data.crop={data.crop}: at most {base.TILE}, the side of the '
+      'tiles that training pictures are stored in'
+    )
   builder = load_builder(data)
   return {split: _open(builder, data.name, split) for split in SPLITS}
 

@@ -25,8 +25,8 @@ EYES = ('lpips_alex', 'ssim')
 """Scores said to see as eyes do, by preference: set against PSNR."""
 
 BUDGETS = {
-  'images': ('training_images', 'images seen in training'),
-  'minutes': ('training_minutes', 'minutes of training'),
+  'images': ('training_images', 'images seen in training', 0),
+  'minutes': ('training_minutes', 'minutes of training', 1),
 }
 SAME = 1.1
 """Ratio up to which two budgets count as one."""
@@ -126,7 +126,7 @@ def describe_section(section: Section, output: pathlib.Path) -> Iterator[Block]:
 
 def state_budget(sections: Sequence[Section], budget: str) -> str:
   """Says whether the trained models had the same budget, where it is known."""
-  key, words = BUDGETS[budget]
+  key, words, digits = BUDGETS[budget]
   spent = {
     result.name: result.record[key] if result.is_known else math.nan
     for section in sections
@@ -135,9 +135,9 @@ def state_budget(sections: Sequence[Section], budget: str) -> str:
   }
   low, high = min(spent.values()), max(spent.values())
   if high <= SAME * low and not any(map(math.isnan, spent.values())):
-    return f'Budget: the same for all models, {high:,.0f} {words}.'
+    return f'Budget: the same for all models, up to {high:,.{digits}f} {words}.'
   each = ', '.join(
-    f'{name} {"unknown" if math.isnan(value) else f"{value:,.0f}"}'
+    f'{name} {"unknown" if math.isnan(value) else f"{value:,.{digits}f}"}'
     for name, value in spent.items()
   )
   return f'Budget: NOT the same for all models; {words}: {each}.'

@@ -7,10 +7,14 @@ are sharp photographs.
 """
 
 import pathlib
+import re
 
 from deblur_jax.data import pictures
 from deblur_jax.data.builders import base
 from deblur_jax.types import InputError
+
+SIDE = re.compile(r'(^|_)(blur|blurred|sharp|gt)(_|$)', re.IGNORECASE)
+"""What data sets of pairs call the folders of a side, as GoPro's blur_gamma."""
 
 
 class Builder(base.PairBuilder):
@@ -44,7 +48,8 @@ def find(folder: pathlib.Path, real: bool, prefix: str = '') -> list[base.Pair]:
   """Returns the pairs (real) or the sharp pictures right below `folder`.
 
   Raises:
-    InputError: there is no picture, or blur/ and sharp/ do not match.
+    InputError: there is no picture, blur/ and sharp/ do not match, or they lie
+      deeper, as in the layouts of GoPro, REDS and RealBlur.
   """
   sides = folder / 'blur', folder / 'sharp'
   if real:
@@ -53,6 +58,13 @@ def find(folder: pathlib.Path, real: bool, prefix: str = '') -> list[base.Pair]:
   found = {prefix + name: path for name, path in _by_name(source).items()}
   if not found:
     raise InputError(f'{source}: no pictures in this folder')
+  for path in found.values():
+    for side in path.relative_to(source).parent.parts:
+      if SIDE.search(side):  # blurred pictures would be taken for sharp ones
+        raise InputError(
+          f'{source}: pairs in {path.parent}; put them into {sides[0]} and '
+          f'{sides[1]}, in folders of equal names, if there are several clips'
+        )
   return [base.Pair(name, path) for name, path in found.items()]
 
 
