@@ -52,7 +52,8 @@ class Contender:
     made_of: (config, step, mark of the weights) of each model in it.
     sampler: how samples are drawn, or how each of several models draws them.
     parameters: how many it restores with.
-    macs: () -> multiply-accumulates for one megapixel; 0 where it has none.
+    macs: () -> multiply-accumulates for one megapixel; 0 where it has none,
+      or where they are unknown.
     training_images: that its models were trained on; 0 where that is unknown.
     training_minutes: that its models were trained for.
   """

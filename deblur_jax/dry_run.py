@@ -129,6 +129,10 @@ def describe(name: str, found: Estimate) -> str:
   sent = [
     f'{count} {kind} of {_gib(moved[kind])}' for kind, count in counts.items()
   ]
+  flops = 'unknown: a loop ends when it runs'
+  if found.flops:
+    one, whole = found.flops / data / fsdp, found.flops
+    flops = f'{whole / 1e9:.1f}, {one / 1e9:.1f} on a device'
   return '\n'.join(
     [
       f'{name}: compiled, not run',
@@ -137,8 +141,7 @@ def describe(name: str, found: Estimate) -> str:
       f'parameters     {networks}',
       f'on a device    {_gib(found.bytes)}: {held}, temporary '
       f"{_gib(found.temporary_bytes)} (the CPU compiler's estimate)",
-      f'GFLOPs a step  {found.flops / 1e9:.1f}, '
-      f'{found.flops / data / fsdp / 1e9:.1f} on a device',
+      f'GFLOPs a step  {flops}',
       f'collectives    {", ".join(sent) or "none"}',
     ]
   )

@@ -3,6 +3,7 @@
 from ml_collections import ConfigDict
 
 from deblur_jax import config as config_lib
+from deblur_jax.ops.psf import BlurRanges
 from deblur_jax.types import InputError
 
 _NETWORKS = {
@@ -104,3 +105,15 @@ def check_numbers(config: ConfigDict, group: str = '') -> None:
     inside = 0 <= value < 1 or (value == 1 and words.endswith(']'))
     if key.startswith(group) and not inside:
       raise InputError(f'config.{key}={value}: use one in {words}')
+
+
+def blur_ranges(config: ConfigDict) -> BlurRanges:
+  """Returns the synthetic blur of `config.data.blur`.
+
+  Raises:
+    InputError: an unknown kind, or a range that is none.
+  """
+  try:
+    return BlurRanges(**config.data.blur)
+  except ValueError as error:
+    raise InputError(f'config.data.{error}') from None

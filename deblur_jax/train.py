@@ -247,7 +247,7 @@ def make_uncompiled_step(
 ) -> step.TrainStep:
   """Returns the train step as `make_step` compiles it."""
   prepare = make_prepare(
-    trained.blur_ranges(config),
+    ranges.blur_ranges(config),
     config.data.crop,
     lambda function: parallel.per_shard(function, mesh),
     config.data.plain_probability,
@@ -275,7 +275,7 @@ def open_batches(
 
 def margin(config: ConfigDict, real: bool) -> int:
   """Returns the pixels around a crop that blurring is given to draw from."""
-  return 0 if real else psf_size(trained.blur_ranges(config)) // 2
+  return 0 if real else psf_size(ranges.blur_ranges(config)) // 2
 
 
 def make_validate(
@@ -321,7 +321,7 @@ def save_first_batch(
 ) -> None:
   """Shows what training sees: blur and sharp of the first batch."""
   prepare = make_prepare(
-    trained.blur_ranges(config),
+    ranges.blur_ranges(config),
     config.data.crop,
     plain_probability=config.data.plain_probability,
   )

@@ -20,7 +20,6 @@ from deblur_jax import ranges
 from deblur_jax.families import make_family
 from deblur_jax.imaging import levels, tiling
 from deblur_jax.ops.prepare import make_prepare
-from deblur_jax.ops.psf import BlurRanges
 from deblur_jax.train_lib import (
   exported,
   parallel,
@@ -193,18 +192,6 @@ def restoring(family: Family, params: Params) -> Params:
   }
 
 
-def blur_ranges(config: ConfigDict) -> BlurRanges:
-  """Returns the synthetic blur of `config.data.blur`.
-
-  Raises:
-    InputError: an unknown kind, or a range that is none.
-  """
-  try:
-    return BlurRanges(**config.data.blur)
-  except ValueError as error:
-    raise InputError(f'config.data.{error}') from None
-
-
 def make_degrade(config: ConfigDict, mesh: Mesh) -> Callable[[Batch], Batch]:
   """Returns degrade(raw) -> batch of whole pictures; pure.
 
@@ -212,7 +199,7 @@ def make_degrade(config: ConfigDict, mesh: Mesh) -> Callable[[Batch], Batch]:
   same blurred pictures.
   """
   prepare = make_prepare(
-    blur_ranges(config), per_shard=lambda f: parallel.per_shard(f, mesh)
+    ranges.blur_ranges(config), per_shard=lambda f: parallel.per_shard(f, mesh)
   )
 
   def degrade(raw: Batch) -> Batch:

@@ -343,6 +343,7 @@ def test_crops_are_no_larger_than_what_is_stored(tmp_path):
     ('photos*many', r"'photos\*many' is not FOLDER or FOLDER\*TIMES"),
     ('photos*0', 'is not FOLDER'),
     ('', 'is not FOLDER'),
+    ('video*2,video', 'two parts hold video/0'),
   ],
 )
 def test_mixture_refuses_what_is_none(tmp_path, subset, message):

@@ -79,7 +79,7 @@ def test_config_survives_its_file(spec, monkeypatch, tmp_path):
   config_lib.save(config, tmp_path, 'name')
   loaded = config_lib.load(tmp_path)
   assert config_lib.differences(config, loaded) == []
-  assert trained.blur_ranges(loaded) == trained.blur_ranges(config)
+  assert ranges.blur_ranges(loaded) == ranges.blur_ranges(config)
   assert hash(loaded.model.nafnet.encoder)  # modules need tuples
 
 
@@ -217,12 +217,12 @@ def test_default_workdir():
 def test_photographs_are_tested_under_one_kind_of_blur(kind, monkeypatch):
   monkeypatch.chdir(ROOT)
   config = config_lib.load_file(f'configs/tests/photos.py:{kind}')
-  ranges = trained.blur_ranges(config)
-  assert ranges.kinds == (kind,) or (ranges.sharp, ranges.noise) == (1, (0, 0))
+  drawn = ranges.blur_ranges(config)
+  assert drawn.kinds == (kind,) or (drawn.sharp, drawn.noise) == (1, (0, 0))
 
 
 def test_photographs_are_tested_under_all_kinds_of_blur(monkeypatch):
   monkeypatch.chdir(ROOT)
   config = config_lib.load_file('configs/tests/photos.py:all')
-  ranges = trained.blur_ranges(config)
-  assert ranges.kinds == ('gaussian', 'defocus', 'motion') and not ranges.sharp
+  drawn = ranges.blur_ranges(config)
+  assert drawn.kinds == ('gaussian', 'defocus', 'motion') and not drawn.sharp

@@ -1,5 +1,6 @@
 """Pictures are paired right, split stably and prepared once."""
 
+import contextlib
 import itertools
 import os
 import pathlib
@@ -55,14 +56,17 @@ def test_pairs_do_not_hang_on_the_order_of_the_directory(tmp_path, seed):
   make_pairs(tmp_path)
   found = folder.match(tmp_path / 'blur', tmp_path / 'sharp')
   rng = np.random.default_rng(seed)
-  walk, seen = os.walk, []
+  scan, seen = os.scandir, []
 
-  def shuffled(*args, **options):
-    for place, folders, files in walk(*args, **options):
-      seen.append(rng.permutation(sorted(files)).tolist())
-      yield place, folders, seen[-1]
+  @contextlib.contextmanager
+  def shuffled(place):
+    with scan(place) as entries:
+      ordered = sorted(entries, key=lambda entry: entry.name)
+    mixed = [ordered[i] for i in rng.permutation(len(ordered))]
+    seen.append([entry.name for entry in mixed])
+    yield mixed
 
-  with mock.patch.object(os, 'walk', shuffled):
+  with mock.patch.object(os, 'scandir', shuffled):
     assert folder.match(tmp_path / 'blur', tmp_path / 'sharp') == found
   assert seen[0] != seen[1], 'the sides came in one order'
 
@@ -184,6 +188,10 @@ def test_bad_file_stops_or_is_skipped(tmp_path):
   builder = sources.load_builder(data_config(tmp_path, skip_bad=True))
   sizes = [info.num_examples for info in builder.info.splits.values()]
   assert sum(sizes) == 3
+  for path in (tmp_path / 'sharp').iterdir():
+    path.write_bytes(b'rubbish')
+  with pytest.raises(InputError, match='folder/train: no picture can be read'):
+    sources.load_builder(data_config(tmp_path, skip_bad=True))
 
 
 def test_own_splits_are_honoured(tmp_path):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deblur_jax import trained
+from deblur_jax import ranges, trained
 from deblur_jax.families import make_family
 from deblur_jax.ops.prepare import make_prepare
 from deblur_jax.train_lib import optim, state, step
@@ -60,7 +60,7 @@ def raw_pairs(rows, side):
 def overfitted(request):
   config = make_config(request.param)
   family = make_family(config)
-  prepare = make_prepare(trained.blur_ranges(config))
+  prepare = make_prepare(ranges.blur_ranges(config))
   take_step = jax.jit(
     step.make_train_step(
       family, optim.make_txs(config, family), prepare, 0, config.ema.decay

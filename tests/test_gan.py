@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deblur_jax import train, trained
+from deblur_jax import ranges, train
 from deblur_jax.families import gan, make_family
 from deblur_jax.models import build
 from deblur_jax.ops import adversarial, perceptual
@@ -34,7 +34,7 @@ def make(config):
   """Returns the family, a state whose networks have begun to learn, a batch."""
   family = make_family(config)
   now = jax.jit(state.make_init(config, family))()
-  batch = make_prepare(trained.blur_ranges(config))(raw_pairs(4, 16), None)
+  batch = make_prepare(ranges.blur_ranges(config))(raw_pairs(4, 16), None)
   return family, now, batch
 
 
@@ -108,7 +108,7 @@ def flops(config, schedule):
   take_step = step.make_train_step(
     family,
     optim.make_txs(config, family),
-    make_prepare(trained.blur_ranges(config)),
+    make_prepare(ranges.blur_ranges(config)),
     0,
   )
   now = state.make_init(config, family)()

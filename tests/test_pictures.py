@@ -140,6 +140,23 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path):
     pictures.list_pictures(tmp_path / 'gone')
 
 
+def test_links_are_followed_but_not_in_circles(tmp_path):
+  real, folder = tmp_path / 'real', tmp_path / 'folder'
+  (folder / '.hidden').mkdir(parents=True)
+  real.mkdir()
+  for path in (real / 'b.png', folder / '.hidden' / 'c.png'):
+    Image.new('RGB', (4, 4)).save(path)
+  (folder / 'a.png').symlink_to(real / 'b.png')
+  (folder / 'lost.png').symlink_to(real / 'nothing.png')
+  (folder / 'linked').symlink_to(real)
+  (real / 'back').symlink_to(folder)
+  names = [
+    path.relative_to(folder).as_posix()
+    for path in pictures.list_pictures(folder)
+  ]
+  assert names == ['a.png', 'linked/b.png']
+
+
 def test_what_a_result_tells_of_itself_is_true(tmp_path):
   path, made = tmp_path / 'turned.jpg', tmp_path / 'made.jpg'
   exif = Image.Exif()

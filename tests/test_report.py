@@ -230,6 +230,16 @@ def test_grid_enlarges_what_is_too_narrow_for_captions():
     assert (below[line * figures.LINE :][: figures.LINE] < 255).any()
 
 
+def test_sheets_of_a_stack_keep_their_pixels():
+  small = np.zeros((4, 5, 3), np.uint8)
+  large = np.full((3, 7, 3), 9, np.uint8)
+  sheet = figures.stack([small, large])
+  assert sheet.shape == (7, 7, 3)
+  np.testing.assert_array_equal(sheet[:4, :5], small)
+  np.testing.assert_array_equal(sheet[4:], large)
+  assert (sheet[:4, 5:] == figures.PAPER).all()
+
+
 def test_captions_never_run_into_each_other():
   white = np.full((8, figures.READABLE, 3), 255, np.uint8)
   words = 'a mean of many models with long names ' * 4

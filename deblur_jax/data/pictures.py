@@ -5,7 +5,6 @@ import os
 import pathlib
 import struct
 from collections.abc import Iterator
-from typing import NoReturn
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -55,24 +54,30 @@ def list_pictures(folder: pathlib.Path) -> list[pathlib.Path]:
   """Returns the picture files below `folder`, sorted by relative name.
 
   What is hidden is left out: macOS keeps a file ._NAME.jpg beside NAME.jpg.
+  Links are followed, but not to a folder that they lie in.
 
   Raises:
     OSError: a folder cannot be read.
   """
+  return sorted(_walk(folder, frozenset()), key=pathlib.Path.as_posix)
 
-  def fail(error: OSError) -> NoReturn:
-    raise error
 
-  found = []
-  for place, folders, names in os.walk(folder, onerror=fail):
-    folders[:] = [name for name in folders if not name.startswith('.')]
-    paths = (pathlib.Path(place, n) for n in names if not n.startswith('.'))
-    found += [
-      path
-      for path in paths
-      if path.suffix.lower() in EXTENSIONS and path.is_file()
-    ]
-  return sorted(found, key=pathlib.Path.as_posix)
+def _walk(
+  folder: pathlib.Path, above: frozenset[pathlib.Path]
+) -> Iterator[pathlib.Path]:
+  """Yields the pictures below `folder`, which lies in folders `above`."""
+  place = folder.resolve()
+  if place in above:
+    return
+  with os.scandir(folder) as entries:
+    for entry in entries:
+      path = folder / entry.name
+      if entry.name.startswith('.'):
+        continue
+      if entry.is_dir():
+        yield from _walk(path, above | {place})
+      elif path.suffix.lower() in EXTENSIONS and entry.is_file():
+        yield path
 
 
 def read_rgb(path: pathlib.Path) -> np.ndarray:

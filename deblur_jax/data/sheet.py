@@ -16,6 +16,7 @@ from skimage import util
 from deblur_jax import cli, files
 from deblur_jax import config as config_lib
 from deblur_jax.ops import blur, psf
+from deblur_jax.ranges import blur_ranges
 
 COLUMNS = 8
 TILE = 160
@@ -63,7 +64,7 @@ def main() -> None:
   parser.add_argument('--config', help='FILE.py[:small]; default: all kinds')
   flags = parser.parse_args()
   if flags.config:
-    ranges = psf.BlurRanges(**config_lib.load_file(flags.config).data.blur)
+    ranges = blur_ranges(config_lib.load_file(flags.config))
   else:
     ranges = psf.BlurRanges(kinds=psf.KINDS[1:], anisotropy=0.3)
   with files.whole(flags.output) as temporary:

@@ -19,14 +19,25 @@ def macs(function: Callable, *args) -> int:
     function: traced, never run.
     *args: arrays, or `jax.ShapeDtypeStruct` in their place.
 
-  Raises:
-    ValueError: a loop whose length is known only when it runs.
+  Returns:
+    Their number; 0 where a loop's length is known only when it runs.
   """
   return macs_of(jax.make_jaxpr(function)(*args).jaxpr)
 
 
 def macs_of(jaxpr: Any) -> int:
   """Counts those of a jaxpr that is traced already; see `macs`."""
+  try:
+    return _count(jaxpr)
+  except _UnknownError:
+    return 0
+
+
+class _UnknownError(Exception):
+  """What something costs depends on values."""
+
+
+def _count(jaxpr: Any) -> int:
   return sum(_count_equation(equation) for equation in jaxpr.eqns)
 
 
@@ -37,8 +48,8 @@ def _count_equation(equation: Any) -> int:
   if name == 'conv_general_dilated':
     return _convolution(equation)
   if name == 'while':
-    raise ValueError('the length of a while loop is not known beforehand')
-  inner = [macs_of(jaxpr) for jaxpr in _jaxprs(params)]
+    raise _UnknownError
+  inner = [_count(jaxpr) for jaxpr in _jaxprs(params)]
   if name == 'cond':
     return max(inner)
   if name == 'shard_map':  # shapes inside are those on one device

@@ -246,7 +246,9 @@ def cost_table(section: Section) -> Table:
       f'{record["training_images"]:,}',
     ]
     if not count:
-      spent[:2] = ['-', '-']
+      spent[0] = '-'
+    if not record['gmacs_per_megapixel']:
+      spent[1] = '-'
     if not result.is_known:
       spent[3:] = ['-', '-']
     rows.append([result.name, *spent])

@@ -65,6 +65,17 @@ def grid(
   return np.asarray(paper)
 
 
+def stack(sheets: Sequence[np.ndarray]) -> np.ndarray:
+  """Lays u8[H,W,3] of any sizes below each other on paper."""
+  width = max(sheet.shape[1] for sheet in sheets)
+  paper = Image.new('RGB', (width, sum(len(sheet) for sheet in sheets)), PAPER)
+  top = 0
+  for sheet in sheets:
+    paper.paste(Image.fromarray(sheet), (0, top))
+    top += len(sheet)
+  return np.asarray(paper)
+
+
 def enlarged(image: Image.Image, factor: int) -> Image.Image:
   """Repeats each pixel `factor` times along both sides."""
   size = image.width * factor, image.height * factor

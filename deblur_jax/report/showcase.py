@@ -13,23 +13,28 @@ from deblur_jax.report.results import SIDES, Result, Section
 
 def overview(sections: Sequence[Section]) -> np.ndarray:
   """Returns the figure: a row for each model of each test, u8[H,W,3]."""
+  # A grid for each, as pictures of tests differ in size.
+  return figures.stack([_test(section) for section in sections])
+
+
+def _test(section: Section) -> np.ndarray:
+  """Returns the rows of one test, u8[H,W,3]."""
   rows, captions = [], []
-  for section in sections:
-    for result in section.results:
-      image = result.first_kept()
-      if not image or not result.record['made_of']:
-        continue
-      sides = [read(result.picture(image, side)) for side in SIDES]
-      row = next(row for row in result.rows if row['image'] == image)
-      rows.append([*sides, details(sides)])
-      captions.append(
-        [
-          f'blurred\n{short_scores(row, "input")}',
-          f'{result.name}\n{short_scores(row, "output")}',
-          f'sharp\n{section.dataset}, {image}',
-          'details',
-        ]
-      )
+  for result in section.results:
+    image = result.first_kept()
+    if not image or not result.record['made_of']:
+      continue
+    sides = [read(result.picture(image, side)) for side in SIDES]
+    row = next(row for row in result.rows if row['image'] == image)
+    rows.append([*sides, details(sides)])
+    captions.append(
+      [
+        f'blurred\n{short_scores(row, "input")}',
+        f'{result.name}\n{short_scores(row, "output")}',
+        f'sharp\n{section.dataset}, {image}',
+        'details',
+      ]
+    )
   return figures.grid(rows, captions)
 
 

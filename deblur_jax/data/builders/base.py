@@ -118,16 +118,20 @@ class PairBuilder(tfds.core.GeneratorBasedBuilder):
     self, split: str, pairs: list[Pair]
   ) -> Iterator[tuple[str, dict]]:
     bar = tqdm.tqdm(pairs, f'preparing {self.name}/{split}', unit=' pictures')
+    readable = 0
     for pair in bar:
       try:
         for key, example in examples(pair, tiled=split == 'train'):
           if self._real:
             example.setdefault('blur', encode(NO_BLUR))
           yield key, example
+        readable += 1
       except InputError as error:
         if not self.builder_config.skip_bad:
           raise
         bar.write(f'skipped: {error}')
+    if not readable:
+      raise InputError(f'{self.name}/{split}: no picture can be read')
 
 
 def examples(pair: Pair, tiled: bool) -> Iterator[tuple[str, dict]]:

@@ -8,6 +8,7 @@ trained on as they are and all other pictures under synthetic blur; validation
 and test are on sharp pictures under synthetic blur.
 """
 
+import collections
 import dataclasses
 import pathlib
 
@@ -27,6 +28,10 @@ class Builder(base.PairBuilder):
 
     A picture that one part keeps for validation or test is not trained on, even
     if another part holds it as well.
+
+    Raises:
+      InputError: a part is none, is not there, or holds what another one does
+        under the same name.
     """
     root = base.data_root(data)
     splits = {}
@@ -36,6 +41,14 @@ class Builder(base.PairBuilder):
         own = times if split == 'train' else 1
         splits.setdefault(split, []).extend(
           dataclasses.replace(pair, times=own) for pair in pairs
+        )
+    for pairs in splits.values():
+      times = collections.Counter(pair.name for pair in pairs)
+      twice = [name for name, count in times.items() if count > 1]
+      if twice:
+        raise InputError(
+          f'config.data.subset={data.subset}: two parts hold '
+          f'{base.listed(twice)}; name each folder once, with *TIMES'
         )
     whole = base.complete(splits)
     kept = {p.sharp for split in ('val', 'test') for p in whole.get(split, ())}
