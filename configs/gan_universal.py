@@ -6,10 +6,11 @@ python -m deblur_jax.main --config=configs/gan_universal.py
   discriminator's features take its place.
 python -m deblur_jax.main --config=configs/gan_universal.py:small \
   --init_from=DIR
-  the model in the box, `--model=gan`; two CPU cores for 15 minutes at
-  --config.steps=1100 --config.data.plain_probability=0.2
-  --config.data.blur.sharp=0.15. DIR is a workdir of cnn_universal.py:small, or
-  deblur_jax/zoo/cnn.
+  the model in the box, `--model=gan`; one CPU core for 55 minutes at
+  --config.steps=1200 --config.data.plain_probability=0.35
+  --config.data.blur.sharp=0.25. DIR is a workdir of cnn_universal.py:small, or
+  deblur_jax/zoo/cnn, of which the model in the box holds a fifth
+  (docs/training.md).
 
 The data are folders of one's own: see deblur_jax/data/builders/mixture.py.
 """
